@@ -1,0 +1,61 @@
+# `make help` lists what can be done.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# The JPEG-LS codec is C++ and is built with cmake; without one, a wheel brings it.
+CMAKE := $(if $(shell command -v cmake),,.tools/cmake/bin/cmake)
+export PATH := $(PATH):$(CURDIR)/.tools/cmake/bin
+# The pinned tool that checks licences and sources; built once into .tools.
+DENY := .tools/bin/cargo-deny
+DENY_VERSION := 0.20.2
+
+.PHONY: help demo test check bench faults runtime orthanc peers models-report
+
+help: ## lists the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: runtime $(CMAKE) $(if $(filter orthanc,$(PACS)),orthanc) ## builds, starts and shows everything on a synthetic study; PACS=orthanc adds a real PACS
+	$(CARGO) build --release --locked
+	target/release/overread demo $(if $(PACS),--pacs $(PACS))
+
+test: runtime peers $(CMAKE) ## installs what the tests need, then runs all of them
+	$(CARGO) test --workspace --locked
+
+check: $(DENY) $(CMAKE) ## formatting, lints, documentation, licences: warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(DENY) --log-level error check bans licenses sources
+
+bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on this machine
+	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --package scp --example listen
+	.venv/bin/python benches/start.py
+	.venv/bin/python benches/store.py --listen target/release/examples/listen
+	.venv/bin/python benches/seg_write.py
+
+faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
+	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=60 OVERREAD_SOAK_SECONDS=60 OVERREAD_KILLS=200 \
+		$(CARGO) test --locked --package scp --package ledger --package pipeline
+
+models-report: ## measures every shipped model on held-out phantoms, into its card
+	python3 -m venv .tools/models
+	grep -vE '^(torch|xgboost)' models/requirements.txt | .tools/models/bin/pip install --quiet --requirement /dev/stdin
+	cd models/scripts && ../../.tools/models/bin/python -W ignore report.py
+
+runtime: ## fetches ONNX Runtime once (pinned, checked), unless you name your own
+	@scripts/fetch-onnxruntime
+
+orthanc:
+	@scripts/install-orthanc
+
+peers: ## installs the programs that the tests run against
+	@scripts/install-peers
+
+$(DENY):
+	$(CARGO) install --quiet cargo-deny --version $(DENY_VERSION) --locked --debug --root .tools
+
+.tools/cmake/bin/cmake:
+	python3 -m venv .tools/cmake
+	.tools/cmake/bin/pip install --quiet --disable-pip-version-check cmake==3.31.6
