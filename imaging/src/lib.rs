@@ -1,0 +1,40 @@
+//! Reads DICOM instances into header facts, series and volumes with an affine; pure, no network, no database.
+
+mod attribute;
+mod charset;
+mod code;
+mod codec;
+mod decode;
+mod frames;
+mod geometry;
+mod head;
+mod header;
+mod image;
+mod iso2022;
+mod jpeg12;
+mod native;
+mod own;
+mod patient;
+mod pixel;
+mod regular;
+mod rle;
+mod scan;
+mod series;
+mod split;
+mod uid;
+mod volume;
+
+pub use charset::{Charset, text};
+pub use code::Code;
+pub use geometry::{GeometryError, Grid, Plane, Point, Regularity, plane};
+pub use head::{HEAD_BYTES_MAX, HeadError, INFLATED_BYTES_MAX, read_dataset};
+pub use header::{Facts, Header, HeaderError};
+pub use image::{Image, ImageError, load_image};
+pub use own::{MANUFACTURER, is_own_result};
+pub use patient::{Patient, PatientIdentity};
+pub use pixel::{FRAME_PIXELS_MAX, PixelError};
+pub use regular::LabelMap;
+pub use scan::Broken;
+pub use series::{DerivedImages, Hole, LeftOut, Reason, Stack, Stacks, has_holes, stacks, stacks_with};
+pub use uid::{BadUid, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, UID_LENGTH_MAX, Uid};
+pub use volume::{FrameRef, VOXELS_MAX, Volume, VolumeError, load_volume, load_volumes};
