@@ -1,0 +1,202 @@
+//! Rows of numbers in, probabilities out: tabular models and fusions.
+//!
+//! Derivation is float64 throughout; the graph gets the width that it declares. What is
+//! given for a name that the package does not know is ignored.
+
+use std::collections::BTreeMap;
+
+use ndarray::{ArrayD, IxDyn};
+
+use crate::{
+    error::InferenceError,
+    findings::{ClassificationFindings, Findings, Outcome, Prediction, SegmentationFindings},
+    model::Model,
+    package::{Activation, FusionFeature, Measure, Missing, ModelId, Outside, Part, TabularSpec, Task},
+};
+
+/// The values of one row by feature name. Absent and NaN mean missing.
+pub type Row = BTreeMap<String, f64>;
+
+/// A row that the graph can be given, or why not.
+type Ready = Result<(Vec<f64>, Vec<String>), String>;
+
+impl Model {
+    /// Answers each row, in order.
+    ///
+    /// # Errors
+    /// When the model is not tabular, or the graph does not do what its package says.
+    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Outcome<Prediction>>, InferenceError> {
+        let Task::Tabular(table) = &self.package().task else { return Err(self.wrong_task("rows")) };
+        let lookup =
+            |row: &Row| table.features.iter().map(|feature| row.get(&feature.name).copied()).collect();
+        self.answer(table, rows.iter().map(lookup).map(|values| ready(table, values)).collect())
+    }
+
+    /// Answers one row whose first features are other models' findings, by the ids that the package uses.
+    ///
+    /// # Errors
+    /// As [`Model::predict`].
+    pub fn fuse(
+        &self,
+        findings: &BTreeMap<ModelId, Findings>,
+        row: &Row,
+    ) -> Result<Outcome<Prediction>, InferenceError> {
+        let Task::Fusion(fusion) = &self.package().task else { return Err(self.wrong_task("fusion")) };
+        let mut values = Vec::new();
+        for part in &fusion.parts {
+            match part_value(part, findings.get(&part.model)) {
+                Ok(value) => values.push(Some(value)),
+                Err(reason) => return Ok(Outcome::NotAnalysed { reason }),
+            }
+        }
+        let stated = &fusion.table.features[fusion.parts.len()..];
+        values.extend(stated.iter().map(|feature| row.get(&feature.name).copied()));
+        let mut answers = self.answer(&fusion.table, vec![ready(&fusion.table, values)])?;
+        Ok(answers.pop().expect("one row has one answer"))
+    }
+
+    /// The probabilities of rows of all features in the package's order, for the self-test.
+    pub(crate) fn probabilities(
+        &self,
+        table: &TabularSpec,
+        rows: &[Vec<f64>],
+    ) -> Result<Vec<f64>, InferenceError> {
+        let select = |row: &Vec<f64>| selected(table, row.clone());
+        self.run_table(table, &rows.iter().map(select).collect::<Vec<_>>())
+    }
+
+    fn answer(
+        &self,
+        table: &TabularSpec,
+        rows: Vec<Ready>,
+    ) -> Result<Vec<Outcome<Prediction>>, InferenceError> {
+        let complete = rows.iter().flatten().map(|(values, _)| values.clone()).collect::<Vec<_>>();
+        let mut probabilities = self.run_table(table, &complete)?.into_iter();
+        let answer = |row: Ready| match row {
+            Err(reason) => Outcome::NotAnalysed { reason },
+            Ok((_, warnings)) => {
+                let probability = probabilities.next().expect("each complete row has a probability");
+                let label = u8::from(probability >= table.threshold);
+                Outcome::Findings(Prediction { probability, label, threshold: table.threshold, warnings })
+            }
+        };
+        Ok(rows.into_iter().map(answer).collect())
+    }
+
+    /// Runs selected columns and takes the positive class of each row.
+    fn run_table(&self, table: &TabularSpec, rows: &[Vec<f64>]) -> Result<Vec<f64>, InferenceError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let columns = table.selected.len();
+        let tensor = ArrayD::from_shape_vec(IxDyn(&[rows.len(), columns]), rows.concat());
+        let tensor = tensor.expect("each row holds the selected columns");
+        let output = self.run_rows(&table.input_tensor, &tensor, &table.output_tensor)?;
+        positives(table, &output, rows.len())
+    }
+}
+
+/// The selected columns of a row of features, as the package says, with what is odd about it.
+fn ready(table: &TabularSpec, values: Vec<Option<f64>>) -> Ready {
+    let mut warnings = Vec::new();
+    let mut row = Vec::with_capacity(values.len());
+    for (feature, value) in table.features.iter().zip(values) {
+        let given = value.filter(|value| !value.is_nan());
+        let value = match (given, feature.missing) {
+            (Some(value), _) => value,
+            (None, Missing::Nan) => f64::NAN,
+            (None, Missing::Value(instead)) => instead,
+            (None, Missing::Refuse) => return Err(format!("{} is missing", feature.name)),
+        };
+        let range = feature.range.filter(|range| given.is_some() && !range.contains(value));
+        if let Some(range) = range {
+            let words = format!("{} is {value} {}", feature.name, feature.unit);
+            let problem = format!("{}, the model is made for {range}", words.trim_end());
+            match table.outside {
+                Outside::Warn => warnings.push(problem),
+                Outside::Refuse => return Err(problem),
+            }
+        }
+        row.push(value);
+    }
+    Ok((selected(table, row), warnings))
+}
+
+/// Adds the derived features and picks the graph's columns.
+fn selected(table: &TabularSpec, mut row: Vec<f64>) -> Vec<f64> {
+    for derived in &table.derived {
+        row.push(derived.expression.evaluate(&row));
+    }
+    table.columns.iter().map(|column| row[*column]).collect()
+}
+
+fn positives(table: &TabularSpec, output: &ArrayD<f64>, rows: usize) -> Result<Vec<f64>, InferenceError> {
+    let width = match output.shape() {
+        [count] if *count == rows => 1,
+        [count, width] if *count == rows && *width > 0 => *width,
+        found => return Err(InferenceError::OutputShape { found: found.to_vec(), expected: vec![rows, 1] }),
+    };
+    let column = table.output_column.unwrap_or(width - 1);
+    if column >= width {
+        return Err(InferenceError::OutputShape {
+            found: vec![rows, width],
+            expected: vec![rows, column + 1],
+        });
+    }
+    let numbers = output.iter().copied().collect::<Vec<_>>();
+    let probabilities =
+        numbers.chunks(width).map(|row| probability(table.activation, row, column)).collect::<Vec<_>>();
+    if probabilities.iter().all(|probability| probability.is_finite()) {
+        Ok(probabilities)
+    } else {
+        Err(InferenceError::NotFinite)
+    }
+}
+
+fn probability(activation: Activation, row: &[f64], column: usize) -> f64 {
+    match activation {
+        Activation::None => row[column],
+        Activation::Sigmoid => 1.0 / (1.0 + (-row[column]).exp()),
+        Activation::Softmax => {
+            let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum = row.iter().map(|score| (score - highest).exp()).sum::<f64>();
+            (row[column] - highest).exp() / sum
+        }
+    }
+}
+
+/// What a fusion takes from another model's findings, or why it cannot.
+fn part_value(part: &FusionFeature, findings: Option<&Findings>) -> Result<f64, String> {
+    let found = findings
+        .ok_or_else(|| format!("{} needs the findings of {}, there are none", part.name, part.model))?;
+    let other = || format!("{} does not fit the findings of {}", part.name, part.model);
+    match (&part.part, found) {
+        (Part::Segment(name), Findings::Segmentation(found)) => segment_value(part, name, found),
+        (Part::Class(name), Findings::Classification(found)) => class_value(part, name, found),
+        (Part::Row, Findings::Tabular(found)) => Ok(found.probability),
+        _ => Err(other()),
+    }
+}
+
+fn segment_value(part: &FusionFeature, name: &str, found: &SegmentationFindings) -> Result<f64, String> {
+    let segment = found.segments.iter().find(|segment| segment.name == name);
+    let segment = segment.ok_or_else(|| format!("{} has no segment \"{name}\"", part.model))?;
+    match (segment.measures, part.measure) {
+        (Some(_), Measure::Present) => Ok(1.0),
+        (Some(measures), Measure::VolumeMl) => Ok(measures.volume_ml),
+        (Some(measures), Measure::LongestDiameterMm) => Ok(measures.longest_diameter.length_mm),
+        (Some(measures), Measure::PerpendicularMm) => Ok(measures.perpendicular_diameter.length_mm),
+        (Some(measures), Measure::Mean) => Ok(measures.mean),
+        (
+            None,
+            Measure::Present | Measure::VolumeMl | Measure::LongestDiameterMm | Measure::PerpendicularMm,
+        ) => Ok(0.0),
+        (None, Measure::Mean) => Err(format!("{} needs \"{name}\", which was not found", part.name)),
+        (_, Measure::Probability) => Err(format!("{}: a segment has no probability", part.name)),
+    }
+}
+
+fn class_value(part: &FusionFeature, name: &str, found: &ClassificationFindings) -> Result<f64, String> {
+    let class = found.classes.iter().find(|class| class.name == name);
+    class.map(|class| class.probability).ok_or_else(|| format!("{} has no class \"{name}\"", part.model))
+}
