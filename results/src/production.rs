@@ -1,0 +1,89 @@
+//! Who made a result, when, for which use, and in which form a destination wants it.
+
+use time::OffsetDateTime;
+
+use crate::Identity;
+
+/// What a demonstration model's objects say in their descriptions, labels and text.
+pub const DEMONSTRATION_NOTICE: &str = "DEMONSTRATION, NOT FOR CLINICAL USE";
+
+/// What a job gives to every object that it writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Production {
+    pub identity: Identity,
+    pub algorithm: Algorithm,
+    /// The job's time, with the offset in which dates are written. Never the time of encoding.
+    pub written_at: OffsetDateTime,
+    pub intended_use: IntendedUse,
+    pub profile: Profile,
+}
+
+/// The model, as Contributing Equipment and TID 4019 name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Algorithm {
+    /// Id of the model package, for example `mr-brain-seg`.
+    pub id: String,
+    /// A name for people, for example `Brain structures on T1`.
+    pub name: String,
+    pub version: String,
+    pub manufacturer: String,
+    /// Digest of the package; a retrained model has another one.
+    pub digest: String,
+    /// Effective parameters, for example `overlap=0.5`.
+    pub parameters: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntendedUse {
+    /// As the model card says.
+    Stated,
+    /// Everything that is written says that it is a demonstration.
+    Demonstration,
+}
+
+/// In which form one destination wants the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Part of each UID: two profiles of one job are two sets of objects.
+    pub name: String,
+    pub segmentation: SegmentationType,
+    pub packing: Packing,
+    pub empty_frames: EmptyFrames,
+}
+
+impl Default for Profile {
+    /// What every viewer that was tried shows: one BINARY SEG without empty frames.
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            segmentation: SegmentationType::Binary,
+            packing: Packing::OneFile,
+            empty_frames: EmptyFrames::LeaveOut,
+        }
+    }
+}
+
+/// Segmentation Type (0062,0001).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentationType {
+    /// One bit for each voxel and segment: the widest support.
+    Binary,
+    /// One number for each voxel (Supplement 243).
+    LabelMap,
+    /// The label map as 0 and the largest value: for readers of FRACTIONAL only.
+    Fractional,
+}
+
+/// Whether segments share a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    OneFile,
+    FilePerSegment,
+}
+
+/// What becomes of frames without a voxel of their segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyFrames {
+    LeaveOut,
+    Keep,
+}

@@ -1,0 +1,103 @@
+//! Forms that a destination may ask for.
+
+use results::{EmptyFrames, Packing, Production, Profile, SegmentationType, Source};
+
+use crate::{
+    programs,
+    segmentation::{production, save_labels, segment, written},
+    sources,
+};
+
+fn with(profile: Profile) -> Production {
+    Production { profile, ..production() }
+}
+
+/// The one thing that `dciodvfy` may say of a label map, which is newer than it.
+const NEWER_THAN_DCIODVFY: &str = "Error - Information Object Not found";
+
+#[test]
+fn label_maps_are_only_too_new_for_dciodvfy() {
+    let production = with(Profile { segmentation: SegmentationType::LabelMap, ..Profile::default() });
+    for spec in sources::all() {
+        let written = written(&spec, &production);
+        let lines = programs::dciodvfy_lines(&written.seg);
+        let errors: Vec<&String> =
+            lines.iter().filter(|line| line.starts_with("Error") && !is_background_last(line)).collect();
+        assert_eq!(errors, [NEWER_THAN_DCIODVFY], "{}: {lines:#?}", spec.name);
+    }
+}
+
+/// The background has number 0 and stands last, so that viewers do not shift colours.
+fn is_background_last(line: &str) -> bool {
+    line.contains("SegmentNumber not monotonically increasing") && line.contains("with SegmentNumber of 0")
+}
+
+#[test]
+fn fractional_segmentations_have_no_dciodvfy_error() {
+    let production = with(Profile { segmentation: SegmentationType::Fractional, ..Profile::default() });
+    for spec in sources::all() {
+        programs::dciodvfy(&written(&spec, &production).seg);
+    }
+}
+
+#[test]
+fn highdicom_reads_the_same_voxels_from_every_kind() {
+    for segmentation in [SegmentationType::LabelMap, SegmentationType::Fractional] {
+        let production = with(Profile { segmentation, ..Profile::default() });
+        for name in ["mr-oblique", "mr-enhanced"] {
+            let written = written(&sources::named(name), &production);
+            let labels = save_labels(&sources::labels(), written.folder.path());
+            let dicom = written.sources[0].parent().unwrap();
+            programs::python("seg_voxels.py", &[&written.seg, dicom, &labels]);
+        }
+    }
+}
+
+#[test]
+fn a_file_for_each_segment_is_a_series_for_each_segment() {
+    let production = with(Profile { packing: Packing::FilePerSegment, ..Profile::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let source = sources::named("mr-axial").read(folder.path());
+    let files = segment(&production, &source, &sources::labels());
+    let numbers: Vec<_> = files.iter().map(|file| file.numbers.clone()).collect();
+    assert_eq!(
+        numbers,
+        [[Some(1), None, None, None], [None, Some(1), None, None], [None, None, None, Some(1)]]
+    );
+    let mut series: Vec<_> = files.iter().map(|file| file.encoded.reference.series.clone()).collect();
+    series.dedup();
+    assert_eq!(series.len(), 3);
+    for file in &files {
+        let path = folder.path().join("seg.dcm");
+        std::fs::write(&path, &file.encoded.bytes).unwrap();
+        programs::dciodvfy(&path);
+    }
+}
+
+#[test]
+fn empty_frames_are_kept_when_asked_for() {
+    let production = with(Profile { empty_frames: EmptyFrames::Keep, ..Profile::default() });
+    let written = written(&sources::named("mr-axial"), &production);
+    programs::dciodvfy(&written.seg);
+    let frames = programs::python("frame_count.py", &[&written.seg]);
+    assert_eq!(frames.trim(), (3 * sources::SLICES).to_string());
+}
+
+#[test]
+fn profiles_of_one_job_have_uids_of_their_own() {
+    let spec = sources::named("mr-axial");
+    let first = written(&spec, &production());
+    let second = written(&spec, &with(Profile { name: "other".into(), ..Profile::default() }));
+    assert_ne!(
+        first.segmentation.encoded.reference.sop_instance,
+        second.segmentation.encoded.reference.sop_instance
+    );
+}
+
+#[test]
+fn nothing_labelled_is_no_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let source: Source = sources::named("mr-axial").read(folder.path());
+    let empty = ndarray::Array3::zeros((sources::SLICES, sources::ROWS, sources::COLUMNS));
+    assert!(segment(&production(), &source, &empty).is_empty());
+}
