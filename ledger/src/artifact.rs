@@ -1,0 +1,119 @@
+//! Objects that a result consists of. Encoded once; their bytes are in the spool.
+
+use std::collections::BTreeSet;
+
+use imaging::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};
+
+use crate::db::{Record, Row, Tx, sql};
+use crate::{ArtifactId, Error, Ledger, ResultId};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewArtifact {
+    /// Made by the caller ([`ArtifactId::generate`]), so that deliveries can name it.
+    pub id: ArtifactId,
+    /// What it is for: `seg`, `sr`, `heatmap`, …
+    pub role: String,
+    /// The destination profile that it was encoded for.
+    pub profile: String,
+    /// Which of several objects of one role and profile.
+    pub part: u32,
+    pub sop_class: SopClassUid,
+    pub sop_instance: SopInstanceUid,
+    pub series: SeriesUid,
+    /// BLAKE3 of the data set, in hex.
+    pub digest: String,
+    pub size_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    pub id: ArtifactId,
+    pub result: ResultId,
+    pub study: StudyUid,
+    pub series: SeriesUid,
+    pub sop_instance: SopInstanceUid,
+    pub sop_class: SopClassUid,
+    pub role: String,
+    pub profile: String,
+    pub part: u32,
+    pub digest: String,
+    pub size_bytes: u64,
+}
+
+impl Ledger {
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn artifact(&self, artifact: ArtifactId) -> Result<Option<Artifact>, Error> {
+        self.db.record(sql("select * from artifact where artifact_id = $1").bind(artifact)).await
+    }
+
+    /// The objects of a result, by role, profile and part.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn artifacts(&self, result: ResultId) -> Result<Vec<Artifact>, Error> {
+        let statement = sql("select * from artifact where result_id = $1 order by role, profile, part");
+        self.db.records(statement.bind(result)).await
+    }
+
+    /// Those of a study's objects that Overread wrote itself; they never start a run.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn own_objects(&self, study: &StudyUid) -> Result<BTreeSet<SopInstanceUid>, Error> {
+        let statement = sql("select sop_instance_uid from artifact where study_uid = $1");
+        let rows = self.db.rows(statement.bind(study)).await?;
+        rows.iter().map(|row| row.parsed("sop_instance_uid")).collect()
+    }
+
+    /// Whether Overread wrote this object itself.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_own_object(&self, sop_instance: &SopInstanceUid) -> Result<bool, Error> {
+        let statement = sql("select artifact_id from artifact where sop_instance_uid = $1");
+        Ok(self.db.row(statement.bind(sop_instance)).await?.is_some())
+    }
+}
+
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    result: ResultId,
+    study: &StudyUid,
+    new: &NewArtifact,
+) -> Result<(), Error> {
+    let size_bytes = i64::try_from(new.size_bytes).unwrap_or(i64::MAX);
+    let statement = sql("insert into artifact (artifact_id, result_id, study_uid, series_uid, sop_instance_uid, sop_class_uid,
+                                role, profile, part, digest, size_bytes)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+        .bind(new.id)
+        .bind(result)
+        .bind(study)
+        .bind(&new.series)
+        .bind(&new.sop_instance)
+        .bind(&new.sop_class)
+        .bind(&new.role)
+        .bind(&new.profile)
+        .bind(new.part)
+        .bind(&new.digest)
+        .bind(size_bytes);
+    tx.execute(statement).await.map(drop)
+}
+
+impl Record for Artifact {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.parsed("artifact_id")?,
+            result: row.parsed("result_id")?,
+            study: row.parsed("study_uid")?,
+            series: row.parsed("series_uid")?,
+            sop_instance: row.parsed("sop_instance_uid")?,
+            sop_class: row.parsed("sop_class_uid")?,
+            role: row.text("role")?,
+            profile: row.text("profile")?,
+            part: row.count("part")?,
+            digest: row.text("digest")?,
+            size_bytes: row.count("size_bytes")?,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The audit trail: who saw or did what. Each row carries a MAC over itself and the MAC
+//! of the row before, made with a key that is not in the database: whoever can write to
+//! the database can neither change a row, nor take one out, nor add one in between.
+//!
+//! Cutting rows off the end shows only against a head that was noted elsewhere;
+//! [`Ledger::audit_head`] gives it.
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::db::{Record, Row, sql};
+use crate::{Error, Ledger, Millis, Page, PageRequest};
+
+/// What the MACs are made with; kept in a file outside the database.
+#[derive(Clone)]
+pub struct AuditKey(Vec<u8>);
+
+#[derive(Debug, Clone)]
+pub struct NewAudit {
+    pub at: Millis,
+    pub actor: String,
+    /// Such as `result.accept`.
+    pub action: String,
+    /// What it was done to, such as a study's UID.
+    pub subject: String,
+    pub request_id: Option<String>,
+    pub detail: Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRow {
+    pub seq: i64,
+    pub at: Millis,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub request_id: Option<String>,
+    pub detail: Value,
+    pub mac: String,
+}
+
+/// What is wrong with the trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuditProblem {
+    #[error("row {seq} of the audit trail is missing")]
+    Missing { seq: i64 },
+    #[error("row {seq} of the audit trail was changed, or the key is another one")]
+    Altered { seq: i64 },
+}
+
+/// Rows that are checked at a time.
+const CHECKED_AT_ONCE: u32 = 1000;
+
+impl AuditKey {
+    pub fn new(key: impl Into<Vec<u8>>) -> Self {
+        Self(key.into())
+    }
+
+    fn mac(&self, previous: &str, seq: i64, row: &NewAudit) -> Result<String, Error> {
+        // An array of JSON values: no field can run into the next one.
+        let signed = serde_json::to_vec(&(
+            previous,
+            seq,
+            row.at,
+            &row.actor,
+            &row.action,
+            &row.subject,
+            &row.request_id,
+            &row.detail,
+        ))
+        .map_err(Error::Json)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(&signed);
+        Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl fmt::Debug for AuditKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AuditKey(redacted)")
+    }
+}
+
+impl Ledger {
+    /// Adds a row at the end of the trail.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn add_audit(&self, key: &AuditKey, new: &NewAudit) -> Result<i64, Error> {
+        let mut tx = self.db.begin().await?;
+        let lock = sql(tx.dialect().lock_audit);
+        tx.rows(lock).await?;
+        let last = tx.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
+        let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.mac));
+        let statement = sql("insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
+              values ($1, $2, $3, $4, $5, $6, $7, $8)")
+        .bind(seq)
+        .bind(new.at)
+        .bind(&new.actor)
+        .bind(&new.action)
+        .bind(&new.subject)
+        .bind(new.request_id.as_ref())
+        .bind_json(&new.detail)?
+        .bind(key.mac(&previous, seq, new)?);
+        tx.execute(statement).await?;
+        tx.commit().await?;
+        Ok(seq)
+    }
+
+    /// The last row's number and MAC, to be noted elsewhere; nothing while the trail is empty.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit_head(&self) -> Result<Option<(i64, String)>, Error> {
+        let last = self.db.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
+        Ok(last.map(|last| (last.seq, last.mac)))
+    }
+
+    /// Checks the whole trail; gives the number of rows, or the first problem.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn verify_audit(&self, key: &AuditKey) -> Result<Result<i64, AuditProblem>, Error> {
+        let (mut seq, mut previous) = (0, String::new());
+        loop {
+            let statement = sql("select * from audit where seq > $1 order by seq limit $2");
+            let rows: Vec<AuditRow> = self.db.records(statement.bind(seq).bind(CHECKED_AT_ONCE)).await?;
+            if rows.is_empty() {
+                return Ok(Ok(seq));
+            }
+            for row in rows {
+                if row.seq != seq + 1 {
+                    return Ok(Err(AuditProblem::Missing { seq: seq + 1 }));
+                }
+                if !row.is_signed_with(key, &previous)? {
+                    return Ok(Err(AuditProblem::Altered { seq: row.seq }));
+                }
+                (seq, previous) = (row.seq, row.mac);
+            }
+        }
+    }
+
+    /// A page of the trail, newest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit(&self, page: &PageRequest) -> Result<Page<AuditRow>, Error> {
+        let (_, before) = page.before();
+        let statement = sql("select * from audit where seq < $1 order by seq desc limit $2")
+            .bind(before.parse().unwrap_or(i64::MAX))
+            .bind(page.limit() + 1);
+        let rows = self.db.records(statement).await?;
+        Ok(Page::cut(rows, page, |row: &AuditRow| (row.at, row.seq.to_string())))
+    }
+}
+
+impl AuditRow {
+    fn is_signed_with(&self, key: &AuditKey, previous: &str) -> Result<bool, Error> {
+        let signed = NewAudit {
+            at: self.at,
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            subject: self.subject.clone(),
+            request_id: self.request_id.clone(),
+            detail: self.detail.clone(),
+        };
+        Ok(key.mac(previous, self.seq, &signed)? == self.mac)
+    }
+}
+
+impl Record for AuditRow {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            seq: row.int("seq")?,
+            at: row.millis("at")?,
+            actor: row.text("actor")?,
+            action: row.text("action")?,
+            subject: row.text("subject")?,
+            request_id: row.text_or_null("request_id")?,
+            detail: row.json("detail")?,
+            mac: row.text("mac")?,
+        })
+    }
+}

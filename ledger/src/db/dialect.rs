@@ -1,0 +1,20 @@
+//! The statements that the two backends spell differently.
+
+/// One spelling of each; the comments say what a statement is for, in both.
+#[derive(Debug)]
+pub(crate) struct Dialect {
+    /// Reads a study's revision and keeps others from changing it until the commit.
+    pub(crate) lock_study: &'static str,
+    /// Keeps others from adding to the audit trail until the commit.
+    pub(crate) lock_audit: &'static str,
+    /// Hands the first due job of a model to one worker:
+    /// model, now, worker, node, boot, end of the lease.
+    pub(crate) claim_job: &'static str,
+    /// Hands the first due delivery of a destination to one sender, never past an earlier
+    /// one of the same lane: destination, now, node, boot, end of the lease.
+    pub(crate) claim_delivery: &'static str,
+    /// Adds a batch of instances, given as a JSON array of arrays, and names those that are new.
+    pub(crate) insert_instances: &'static str,
+    /// What is known of the instances named in a JSON array.
+    pub(crate) instances_named: &'static str,
+}

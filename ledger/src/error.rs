@@ -1,0 +1,67 @@
+//! What can go wrong when the ledger is asked something.
+
+use crate::{DeliveryId, DeliveryState, JobId, JobState, ResultId};
+
+/// Why a call was not carried out. Nothing of it happened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database did not carry out the request")]
+    Database(#[from] sqlx::Error),
+    #[error("the database holds something unreadable in column {column}")]
+    Unreadable {
+        column: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot write a value as JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("there is no study {0}")]
+    NoSuchStudy(imaging::StudyUid),
+    #[error("there is no series {0} in the study")]
+    NoSuchSeries(imaging::SeriesUid),
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    #[error("there is no result {0}")]
+    NoSuchResult(ResultId),
+    #[error("there is no delivery {0}")]
+    NoSuchDelivery(DeliveryId),
+    #[error("cannot {action} job {job}: it is {state}")]
+    JobState { job: JobId, state: JobState, action: &'static str },
+    #[error("cannot {action} delivery {delivery}: it is {state}")]
+    DeliveryState { delivery: DeliveryId, state: DeliveryState, action: &'static str },
+    #[error("the name {0:?} is taken")]
+    NameTaken(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody's doing:
+    /// the database is busy, restarting, unreachable or full.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(source) => match source {
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_) => true,
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| code_may_pass(&code)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether a unique constraint refused a row.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+/// SQLSTATE of PostgreSQL (always five characters) or a result code of SQLite (a number below 10 000).
+fn code_may_pass(code: &str) -> bool {
+    if code.len() == 5 {
+        // 08 connection, 40 rollback (deadlock), 53 resources, 57 operator intervention
+        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class));
+    }
+    // The low byte is the primary code: SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
+    code.parse::<u32>().is_ok_and(|code| [5, 6, 10, 13, 14].contains(&(code & 0xff)))
+}

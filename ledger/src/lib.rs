@@ -1,0 +1,84 @@
+//! Keeps every study, job, result, delivery, account and event as rows; the only place with SQL.
+//!
+//! The same tables and the same Rust interface stand on SQLite (embedded, the default)
+//! and on PostgreSQL (more than one node). What a method promises holds once it has
+//! returned: it is one transaction, and under [`Durability::Power`] the transaction is
+//! on the disk.
+//!
+//! The ledger decides nothing clinical. It knows no DICOM network, no file and no model;
+//! whether a series is whole, which model suits it and when a result may leave is decided
+//! by its callers, who hand over what they saw and are refused when it no longer holds.
+//!
+//! Every change of state adds an [`Event`] in the same transaction and wakes whoever
+//! waits on [`Ledger::changed`], on this node and, with PostgreSQL, on the others.
+
+mod account;
+mod api_key;
+mod artifact;
+mod association;
+mod audit;
+mod change;
+mod cursor;
+mod db;
+mod delivery;
+mod destination;
+mod error;
+mod event;
+mod evidence;
+mod hold;
+mod id;
+mod identity;
+mod installation;
+mod instance;
+mod intake;
+mod job;
+mod ledger;
+mod open;
+mod page;
+mod quarantine;
+mod result;
+mod retention;
+mod role;
+mod series;
+mod session;
+mod study;
+mod text_enum;
+mod time;
+
+pub use account::{Account, LoginFailure, NewAccount};
+pub use api_key::{ApiKey, NewApiKey};
+pub use artifact::{Artifact, NewArtifact};
+pub use association::{Association, Door, Ending, NewAssociation};
+pub use audit::{AuditKey, AuditProblem, AuditRow, NewAudit};
+pub use change::{Changes, Topic};
+pub use cursor::Cursor;
+pub use delivery::{
+    Delivery, DeliveryFilter, DeliveryLease, DeliveryState, NewDelivery, OutboxCount, Parcel,
+};
+pub use destination::Destination;
+pub use error::Error;
+pub use event::{Event, EventFilter, NewEvent};
+pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
+pub use hold::{Hold, HoldReason};
+pub use id::{
+    AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, DeliveryId, EventSeq, HoldId, JobId, NodeId,
+    QuarantinedId, ResultId, SessionId, WorkerId,
+};
+pub use instance::InstanceRow;
+pub use intake::{NewInstance, Recorded};
+pub use job::{
+    ATTEMPTS_MAX, Claim, ClaimedJob, Enqueued, Failed, Failure, FailureKind, Heartbeat, Job, JobFilter,
+    JobInput, JobState, LOST_LEASES_MAX, Lease, ModelRef, NewJob, NewResult, Priority, QueueCount, Release,
+    ReleaseGuard, Released, SeriesAt, TakenBack,
+};
+pub use ledger::Ledger;
+pub use open::{Durability, OpenError};
+pub use page::{Page, PageRequest};
+pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
+pub use result::{Outcome, ResultFilter, ResultRow};
+pub use retention::Forgettable;
+pub use role::Role;
+pub use series::SeriesRow;
+pub use session::{NewSession, Session, SessionKind};
+pub use study::{Forced, StudyFilter, StudyRow};
+pub use time::Millis;

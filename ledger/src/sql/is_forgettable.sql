@@ -1,0 +1,9 @@
+select study_uid
+from study
+where study_uid = $1 and forgotten_at is null and last_arrival_at < $2
+  and not exists (select 1 from job
+                  where job.study_uid = study.study_uid
+                    and job.state in ('queued', 'leased', 'running', 'computed', 'failed'))
+  and not exists (select 1 from delivery
+                  where delivery.study_uid = study.study_uid
+                    and delivery.state in ('waiting', 'sending', 'sent', 'parked'))

@@ -1,0 +1,23 @@
+//! Every promise of the ledger, tried on SQLite and on PostgreSQL.
+
+#[path = "../support/database.rs"]
+mod database;
+#[path = "../support/examples.rs"]
+mod examples;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+mod audit;
+mod claims;
+mod events;
+mod evidence;
+mod intake;
+mod jobs;
+mod leases;
+mod opening;
+mod outbox;
+mod people;
+mod releases;
+mod retention;
+mod schema;
+mod throughput;
