@@ -1,0 +1,168 @@
+//! Who may open an association, and how many at once.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    config::{Limits, PeerRule, ScpConfig, UserPasscode},
+    pdu::{IdentityKind, Rejection, UserIdentity},
+};
+
+/// Decides by the calling AE title and the address together.
+///
+/// # Errors
+/// When no rule lets the peer in.
+pub(crate) fn check_peer(
+    config: &ScpConfig,
+    address: IpAddr,
+    calling_ae_title: &str,
+) -> Result<(), Rejection> {
+    let address = address.to_canonical();
+    let allowed = config.allow_any
+        || address.is_loopback()
+        || config.allow.iter().any(|rule| matches(rule, address, calling_ae_title));
+    if allowed { Ok(()) } else { Err(Rejection::CallingAeTitleNotRecognized) }
+}
+
+fn matches(rule: &PeerRule, address: IpAddr, calling_ae_title: &str) -> bool {
+    rule.ae_title.as_ref().is_none_or(|title| title.as_str() == calling_ae_title)
+        && rule.address.is_none_or(|network| network.contains(&address))
+}
+
+/// # Errors
+/// When users are configured and the identity is none of them.
+pub(crate) fn check_identity(
+    users: &[UserPasscode],
+    identity: Option<&UserIdentity>,
+) -> Result<(), Rejection> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let known = identity.is_some_and(|identity| {
+        identity.kind == IdentityKind::UsernameAndPasscode
+            && users.iter().any(|user| {
+                user.name.as_bytes() == identity.primary
+                    && same_secret(user.passcode.as_bytes(), &identity.secondary)
+            })
+    });
+    if known { Ok(()) } else { Err(Rejection::NoReasonGiven) }
+}
+
+/// Takes the same time wherever the two differ.
+fn same_secret(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+/// The associations that are open, in all and for each peer.
+#[derive(Debug)]
+pub(crate) struct Census {
+    associations_max: usize,
+    per_peer_max: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One counted association, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    census: Arc<Census>,
+    peer: IpAddr,
+}
+
+impl Census {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            associations_max: limits.associations_max,
+            per_peer_max: limits.associations_per_peer_max,
+            open: Mutex::default(),
+        }
+    }
+
+    /// # Errors
+    /// When a limit is reached; the peer may try later.
+    pub(crate) fn take_seat(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Rejection> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = open.get(&peer).copied().unwrap_or(0);
+        if of_peer >= self.per_peer_max || open.values().sum::<usize>() >= self.associations_max {
+            return Err(Rejection::LocalLimitExceeded);
+        }
+        open.insert(peer, of_peer + 1);
+        Ok(Seat { census: self.clone(), peer })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.census.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{BootId, NodeId};
+
+    use super::*;
+    use crate::AeTitle;
+
+    fn config(allow: Vec<PeerRule>) -> ScpConfig {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let title = AeTitle::parse("OVERREAD").unwrap();
+        ScpConfig { allow, ..ScpConfig::new(listen, title, NodeId::new("n"), BootId::new("b")) }
+    }
+
+    #[test]
+    fn a_peer_needs_title_and_address_of_one_rule() {
+        let rules = vec![
+            PeerRule {
+                ae_title: Some(AeTitle::parse("CT1").unwrap()),
+                address: Some("10.1.0.0/16".parse().unwrap()),
+            },
+            PeerRule { ae_title: None, address: Some("10.2.0.7/32".parse().unwrap()) },
+        ];
+        let config = config(rules);
+        let allowed = |address: &str, title| check_peer(&config, address.parse().unwrap(), title).is_ok();
+        assert!(allowed("10.1.2.3", "CT1"));
+        assert!(!allowed("10.1.2.3", "CT2"));
+        assert!(!allowed("10.9.2.3", "CT1"));
+        assert!(allowed("10.2.0.7", "ANY"));
+        assert!(allowed("::ffff:10.2.0.7", "ANY"));
+        assert!(allowed("127.0.0.1", "ANY") && allowed("::1", "ANY"));
+    }
+
+    #[test]
+    fn seats_come_free_again() {
+        let limits = Limits { associations_max: 3, associations_per_peer_max: 2, ..Limits::default() };
+        let census = Arc::new(Census::new(&limits));
+        let (one, two): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let first = census.take_seat(one).unwrap();
+        let _second = census.take_seat(one).unwrap();
+        assert!(census.take_seat(one).is_err(), "two of one peer");
+        let _third = census.take_seat(two).unwrap();
+        assert!(census.take_seat(two).is_err(), "three in all");
+        drop(first);
+        assert!(census.take_seat(one).is_ok());
+    }
+
+    #[test]
+    fn with_users_configured_only_they_get_in() {
+        let users = [UserPasscode { name: "ct".to_owned(), passcode: "secret".to_owned() }];
+        let identity = |secondary: &[u8]| UserIdentity {
+            kind: IdentityKind::UsernameAndPasscode,
+            wants_response: false,
+            primary: b"ct".to_vec(),
+            secondary: secondary.to_vec(),
+        };
+        assert!(check_identity(&users, Some(&identity(b"secret"))).is_ok());
+        assert!(check_identity(&users, Some(&identity(b"wrong!"))).is_err());
+        assert!(check_identity(&users, None).is_err());
+        assert!(check_identity(&[], None).is_ok());
+    }
+}

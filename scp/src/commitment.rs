@@ -1,0 +1,216 @@
+//! Storage Commitment, Push Model (PS3.4 Annex J), as provider.
+//!
+//! An instance is confirmed when the ledger knows it with the SOP class that was named and
+//! the spool holds it whole; what the spool holds is as durable as configured. The report
+//! goes to the requester's own listener when its address is configured, else out on the
+//! association that asked. A report that cannot be delivered is tried a few times, then
+//! dropped: the requester asks again, as the standard has it.
+
+mod elements;
+
+use std::{sync::Arc, thread, time::Duration};
+
+use imaging::{SopInstanceUid, Uid};
+use ledger::Ledger;
+use spool::{InstanceKey, Spool};
+use tokio::runtime::Handle;
+
+use crate::{
+    ae_title::AeTitle,
+    client::{self, Client},
+    command::{self, Command},
+    config::CommitmentPeer,
+    intake::Intake,
+    sop_class::{STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_PUSH_INSTANCE},
+    status::Status,
+    transfer_syntax::IMPLICIT_VR_LITTLE_ENDIAN,
+};
+
+/// PS3.4 §J.3.2.1: Request Storage Commitment.
+const REQUEST: u16 = 1;
+/// PS3.4 §J.3.3.1: all confirmed; some failed.
+const SUCCESSFUL: u16 = 1;
+const FAILURES_EXIST: u16 = 2;
+
+const TRANSACTION_UID: (u16, u16) = (0x0008, 0x1195);
+const FAILURE_REASON: (u16, u16) = (0x0008, 0x1197);
+const FAILED_SOP_SEQUENCE: (u16, u16) = (0x0008, 0x1198);
+const REFERENCED_SOP_SEQUENCE: (u16, u16) = (0x0008, 0x1199);
+const REFERENCED_SOP_CLASS_UID: (u16, u16) = (0x0008, 0x1150);
+const REFERENCED_SOP_INSTANCE_UID: (u16, u16) = (0x0008, 0x1155);
+
+/// How often a report is tried on an association of ours, and how long between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reference {
+    sop_class: String,
+    sop_instance: String,
+}
+
+/// What a peer wants to have confirmed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    transaction: Uid,
+    references: Vec<Reference>,
+}
+
+impl Request {
+    /// # Errors
+    /// The status to answer the action with.
+    pub(crate) fn read(command: &Command<'_>, argument: &[u8], implicit: bool) -> Result<Self, Status> {
+        if command.sop_instance != Some(STORAGE_COMMITMENT_PUSH_INSTANCE) {
+            return Err(Status::NO_SUCH_SOP_INSTANCE);
+        }
+        if command.action_type != Some(REQUEST) {
+            return Err(Status::NO_SUCH_ACTION);
+        }
+        Self::parse(argument, implicit).ok_or(Status::INVALID_ARGUMENT_VALUE)
+    }
+
+    fn parse(argument: &[u8], implicit: bool) -> Option<Self> {
+        let elements = elements::read(argument, implicit)?;
+        let transaction = Uid::parse(elements::text(&elements, TRANSACTION_UID)?).ok()?;
+        let items = elements::items(&elements, REFERENCED_SOP_SEQUENCE, implicit)?;
+        let references = items
+            .iter()
+            .map(|item| {
+                Some(Reference {
+                    sop_class: elements::text(item, REFERENCED_SOP_CLASS_UID)?.to_owned(),
+                    sop_instance: elements::text(item, REFERENCED_SOP_INSTANCE_UID)?.to_owned(),
+                })
+            })
+            .collect::<Option<_>>()?;
+        Some(Self { transaction, references })
+    }
+}
+
+/// What is said of a request's instances.
+#[derive(Debug)]
+pub(crate) struct Report {
+    event_type: u16,
+    pub(crate) data_set: Vec<u8>,
+}
+
+impl Report {
+    fn new(request: &Request, verdicts: &[Result<(), Status>], implicit: bool) -> Self {
+        let mut kept = Vec::new();
+        let mut failed = Vec::new();
+        for (reference, verdict) in request.references.iter().zip(verdicts) {
+            let mut item = elements::Writer::new(implicit);
+            item.uid(REFERENCED_SOP_CLASS_UID, &reference.sop_class);
+            item.uid(REFERENCED_SOP_INSTANCE_UID, &reference.sop_instance);
+            match verdict {
+                Ok(()) => kept.push(item),
+                Err(reason) => {
+                    item.number(FAILURE_REASON, reason.0);
+                    failed.push(item);
+                }
+            }
+        }
+        let mut out = elements::Writer::new(implicit);
+        out.uid(TRANSACTION_UID, request.transaction.as_str());
+        let event_type = if failed.is_empty() { SUCCESSFUL } else { FAILURES_EXIST };
+        out.sequence(FAILED_SOP_SEQUENCE, failed);
+        out.sequence(REFERENCED_SOP_SEQUENCE, kept);
+        Self { event_type, data_set: out.finish() }
+    }
+
+    pub(crate) fn command(&self, message_id: u16) -> Vec<u8> {
+        command::event_report_rq(
+            message_id,
+            STORAGE_COMMITMENT_PUSH,
+            STORAGE_COMMITMENT_PUSH_INSTANCE,
+            self.event_type,
+        )
+    }
+}
+
+/// Everything that a verdict needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Commitments {
+    pub(crate) spool: Spool,
+    pub(crate) ledger: Ledger,
+    pub(crate) intake: Intake,
+    pub(crate) runtime: Handle,
+    pub(crate) peers: Arc<Vec<CommitmentPeer>>,
+    pub(crate) own_title: AeTitle,
+}
+
+impl Commitments {
+    /// The report, when it belongs on the association that asked; else it is on its way on another.
+    pub(crate) fn report_here(
+        &self,
+        request: Request,
+        calling_ae_title: &str,
+        implicit: bool,
+    ) -> Option<Report> {
+        let Some(peer) = self.peers.iter().find(|peer| peer.ae_title.as_str() == calling_ae_title) else {
+            let verdicts = self.judge(&request);
+            return Some(Report::new(&request, &verdicts, implicit));
+        };
+        let (this, peer) = (self.clone(), peer.clone());
+        let spawned =
+            thread::Builder::new().name("commitment".to_owned()).spawn(move || this.deliver(&request, &peer));
+        if let Err(error) = spawned {
+            tracing::error!(error = %error, "a commitment report cannot be sent");
+        }
+        None
+    }
+
+    fn judge(&self, request: &Request) -> Vec<Result<(), Status>> {
+        self.intake.settle();
+        request.references.iter().map(|reference| self.judge_one(reference)).collect()
+    }
+
+    fn judge_one(&self, reference: &Reference) -> Result<(), Status> {
+        let sop_instance =
+            SopInstanceUid::parse(&reference.sop_instance).map_err(|_| Status::COMMIT_NO_SUCH_OBJECT)?;
+        let row = self
+            .runtime
+            .block_on(self.ledger.instance(&sop_instance))
+            .map_err(|error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a commitment cannot be judged");
+                Status::COMMIT_PROCESSING_FAILURE
+            })?
+            .ok_or(Status::COMMIT_NO_SUCH_OBJECT)?;
+        if row.header.sop_class.as_str() != reference.sop_class {
+            return Err(Status::COMMIT_CLASS_CONFLICT);
+        }
+        let key = InstanceKey { study: row.header.study, series: row.header.series, sop_instance };
+        match self.spool.holds(&key) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::COMMIT_NO_SUCH_OBJECT),
+            Err(error) => {
+                tracing::error!(error = %error, "the spool cannot be read");
+                Err(Status::COMMIT_PROCESSING_FAILURE)
+            }
+        }
+    }
+
+    fn deliver(&self, request: &Request, peer: &CommitmentPeer) {
+        let verdicts = self.judge(request);
+        let report = Report::new(request, &verdicts, true);
+        for attempt in 1..=ATTEMPTS {
+            match self.try_deliver(&report, peer) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(attempt, peer = %peer.ae_title, error = &error as &dyn std::error::Error, "a commitment report was not taken");
+                }
+            }
+            if attempt < ATTEMPTS {
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn try_deliver(&self, report: &Report, peer: &CommitmentPeer) -> Result<(), client::ClientError> {
+        let options =
+            client::ClientOptions::new(&peer.address, peer.ae_title.clone(), self.own_title.clone());
+        let context = client::Proposal::reversed(STORAGE_COMMITMENT_PUSH, IMPLICIT_VR_LITTLE_ENDIAN);
+        let mut client = Client::open(&options, &[context])?;
+        client.report(&report.command(1), &report.data_set)?;
+        client.release()
+    }
+}

@@ -1,0 +1,344 @@
+//! From the associations to the ledger: rows in batches, off the answer's path.
+//!
+//! A bounded queue leads from all associations of a listener to one task that writes. When
+//! the ledger lags, the queue fills and the associations wait: that is the back-pressure.
+//! An association's end is written after its instances. Should the process die, the spool's
+//! journal still names what the queue held.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use imaging::{Header, SopInstanceUid, StudyUid};
+use ledger::{
+    AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NewQuarantined,
+    QuarantineReason, Recorded,
+};
+use spool::{Digest, Receipt, Spool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{config::ScpConfig, negotiate::Agreed, store::peer_name};
+
+/// Rows in one transaction.
+const BATCH_MAX: usize = 256;
+/// How long a row may wait for others to come.
+const LINGER: Duration = Duration::from_millis(50);
+/// Between attempts while the ledger does not answer.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What associations tell the ledger.
+#[derive(Debug)]
+enum Note {
+    Arrived {
+        by: Arc<By>,
+        instance: Box<Arrival>,
+    },
+    SetAside {
+        by: Arc<By>,
+        aside: Aside,
+    },
+    Ended {
+        by: Arc<By>,
+        ending: Ending,
+        at: Millis,
+    },
+    /// Answered when all before it is written.
+    Barrier(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+struct Arrival {
+    header: Header,
+    digest: Digest,
+    size_bytes: u64,
+    at: Millis,
+    receipt: Option<Receipt>,
+}
+
+/// Who brought it; the ledger's row is made when the first note comes.
+#[derive(Debug)]
+struct By {
+    new: NewAssociation,
+    id: tokio::sync::OnceCell<AssociationId>,
+}
+
+/// A file that was put into quarantine.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    quarantined: PathBuf,
+    reason: QuarantineReason,
+    detail: String,
+    study: Option<StudyUid>,
+    sop_instance: Option<SopInstanceUid>,
+    holds: bool,
+}
+
+impl Aside {
+    pub(crate) fn twin(quarantined: PathBuf, second: &Header, identity_differs: bool) -> Self {
+        Self {
+            quarantined,
+            reason: QuarantineReason::Twin,
+            detail: "another data set has this SOP Instance UID already".to_owned(),
+            study: Some(second.study.clone()),
+            sop_instance: Some(second.sop_instance.clone()),
+            holds: identity_differs,
+        }
+    }
+
+    pub(crate) fn unparsable(quarantined: PathBuf, detail: String) -> Self {
+        Self {
+            quarantined,
+            reason: QuarantineReason::Unparsable,
+            detail,
+            study: None,
+            sop_instance: None,
+            holds: false,
+        }
+    }
+}
+
+/// The way into the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake(mpsc::Sender<Note>);
+
+impl Intake {
+    pub(crate) fn new(unrecorded_max: usize) -> (Self, Queue) {
+        let (sender, receiver) = mpsc::channel(unrecorded_max.max(1));
+        (Self(sender), Queue(receiver))
+    }
+
+    pub(crate) fn carrier(&self, config: &ScpConfig, peer: SocketAddr, agreed: &Agreed) -> Carrier {
+        let by = By {
+            new: NewAssociation {
+                door: Door::Dimse,
+                calling_ae: agreed.calling_ae_title.clone(),
+                called_ae: agreed.called.label.clone().unwrap_or_else(|| agreed.called.ae_title.to_string()),
+                peer: peer_name(peer),
+                node: config.node.clone(),
+                boot: config.boot.clone(),
+                opened_at: Millis::now(),
+            },
+            id: tokio::sync::OnceCell::new(),
+        };
+        Carrier { intake: self.clone(), by: Arc::new(by), has_news: false, ending: None }
+    }
+
+    /// Waits until the ledger has all that came before. For threads outside the runtime.
+    pub(crate) fn settle(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.0.blocking_send(Note::Barrier(sender)).is_ok() && receiver.blocking_recv().is_err() {
+            tracing::debug!("the intake queue was closed before it was empty");
+        }
+    }
+
+    fn send(&self, note: Note) {
+        // The queue is closed only after all associations have ended; the journal has what comes later.
+        if self.0.blocking_send(note).is_err() {
+            tracing::error!(
+                "the intake queue is closed; the ledger learns of the instance at the next start"
+            );
+        }
+    }
+}
+
+/// One association's side of the queue. Tells the end exactly once.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    intake: Intake,
+    by: Arc<By>,
+    has_news: bool,
+    ending: Option<Ending>,
+}
+
+impl Carrier {
+    pub(crate) fn arrived(
+        &mut self,
+        header: Header,
+        digest: Digest,
+        size_bytes: u64,
+        receipt: Option<Receipt>,
+    ) {
+        self.has_news = true;
+        let instance = Box::new(Arrival { header, digest, size_bytes, at: Millis::now(), receipt });
+        self.intake.send(Note::Arrived { by: self.by.clone(), instance });
+    }
+
+    pub(crate) fn set_aside(&mut self, aside: Aside) {
+        self.has_news = true;
+        self.intake.send(Note::SetAside { by: self.by.clone(), aside });
+    }
+
+    /// The peer has asked for the release and got it.
+    pub(crate) fn released(&mut self) {
+        self.ended(Ending::Released);
+    }
+
+    /// The association is over; only the first call counts.
+    pub(crate) fn ended(&mut self, ending: Ending) {
+        if self.ending.is_none() {
+            self.ending = Some(ending);
+            if self.has_news {
+                self.intake.send(Note::Ended { by: self.by.clone(), ending, at: Millis::now() });
+            }
+        }
+    }
+}
+
+/// The way out of the queue.
+#[derive(Debug)]
+pub(crate) struct Queue(mpsc::Receiver<Note>);
+
+impl Queue {
+    /// Writes until all senders are gone. `wake` is called after each batch.
+    pub(crate) async fn write_all(mut self, ledger: Ledger, spool: Spool, wake: Arc<dyn Fn() + Send + Sync>) {
+        let mut notes = Vec::with_capacity(BATCH_MAX);
+        while self.gather(&mut notes).await {
+            let mut batch = Vec::new();
+            for note in std::mem::take(&mut notes) {
+                match note {
+                    Note::Arrived { by, instance } => batch.push((by, instance)),
+                    other => {
+                        record(&ledger, &spool, std::mem::take(&mut batch)).await;
+                        note_other(&ledger, other).await;
+                    }
+                }
+            }
+            record(&ledger, &spool, batch).await;
+            wake();
+        }
+    }
+
+    /// Waits for notes and then a little for more: a row alone costs five times what it costs in a batch,
+    /// on the cores that the associations need. An end or a barrier is not kept waiting. False at the end.
+    async fn gather(&mut self, notes: &mut Vec<Note>) -> bool {
+        if self.0.recv_many(notes, BATCH_MAX).await == 0 {
+            return false;
+        }
+        let linger = tokio::time::sleep(LINGER);
+        tokio::pin!(linger);
+        while notes.len() < BATCH_MAX && notes.iter().all(|note| matches!(note, Note::Arrived { .. })) {
+            let room = BATCH_MAX - notes.len();
+            tokio::select! {
+                () = &mut linger => break,
+                count = self.0.recv_many(notes, room) => if count == 0 { break },
+            }
+        }
+        true
+    }
+}
+
+/// Calls until the ledger has done it, for as long as waiting may help.
+async fn insist<T, F>(what: &str, call: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, ledger::Error>>,
+{
+    let mut told = false;
+    loop {
+        match call().await {
+            Ok(done) => return Some(done),
+            Err(error) if error.may_pass() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the ledger does not answer; {what} waits"
+                    );
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the ledger refuses {what}");
+                return None;
+            }
+        }
+    }
+}
+
+async fn association(ledger: &Ledger, by: &By) -> Option<AssociationId> {
+    if by.id.get().is_none() {
+        let id = insist("an association", || ledger.open_association(&by.new)).await?;
+        // The only writer is this task, so nobody else has set it.
+        let _ = by.id.set(id);
+    }
+    by.id.get().copied()
+}
+
+async fn record(ledger: &Ledger, spool: &Spool, batch: Vec<(Arc<By>, Box<Arrival>)>) {
+    let (mut rows, mut receipts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for (by, arrival) in batch {
+        let Some(association) = association(ledger, &by).await else { continue };
+        let Arrival { header, digest, size_bytes, at, receipt } = *arrival;
+        rows.push(NewInstance {
+            header,
+            digest: digest.to_string(),
+            size_bytes,
+            association,
+            arrived_at: at,
+        });
+        receipts.push(receipt);
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let recorded = match insist("a batch of instances", || ledger.record_instances(&rows)).await {
+        Some(recorded) => recorded,
+        None => record_one_by_one(ledger, &rows).await,
+    };
+    metrics::counter!("overread_instances_recorded_total").increment(recorded.len() as u64);
+    for (row, recorded) in rows.iter().zip(&recorded) {
+        if let Recorded::Misplaced = recorded {
+            tracing::warn!(study.uid = %row.header.study, "an instance is known in another study or series");
+        }
+    }
+    for receipt in receipts.into_iter().flatten() {
+        spool.recorded(receipt);
+    }
+}
+
+/// One row that the ledger refuses must not take the others with it.
+async fn record_one_by_one(ledger: &Ledger, rows: &[NewInstance]) -> Vec<Recorded> {
+    let mut recorded = Vec::with_capacity(rows.len());
+    for row in rows {
+        let one = insist("an instance", || ledger.record_instances(std::slice::from_ref(row))).await;
+        recorded.extend(one.into_iter().flatten());
+    }
+    recorded
+}
+
+async fn note_other(ledger: &Ledger, note: Note) {
+    match note {
+        Note::Arrived { .. } => unreachable!("arrivals are gathered in batches"),
+        Note::SetAside { by, aside } => set_aside(ledger, &by, aside).await,
+        Note::Ended { by, ending, at } => {
+            if let Some(id) = by.id.get() {
+                insist("the end of an association", || ledger.end_association(*id, ending, at)).await;
+            }
+        }
+        Note::Barrier(sender) => {
+            // Whoever waited may have gone.
+            let _ = sender.send(());
+        }
+    }
+}
+
+async fn set_aside(ledger: &Ledger, by: &By, aside: Aside) {
+    let association = association(ledger, by).await;
+    let new = NewQuarantined {
+        kept_as: aside
+            .quarantined
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        reason: aside.reason,
+        detail: aside.detail,
+        association,
+        study: aside.study.clone(),
+        sop_instance: aside.sop_instance,
+        at: Millis::now(),
+    };
+    let held = aside.study.filter(|_| aside.holds);
+    insist("a file in quarantine", || async {
+        match &held {
+            Some(study) => ledger.quarantine_and_hold(&new, study).await,
+            None => ledger.quarantine(&new).await,
+        }
+    })
+    .await;
+}

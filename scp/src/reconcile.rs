@@ -1,0 +1,140 @@
+//! Brings the ledger into agreement with the spool: after a crash, and from nothing.
+
+use imaging::is_own_result;
+use ledger::{AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId};
+use spool::{Found, Spool};
+
+/// Rows in one transaction.
+const BATCH: usize = 256;
+
+/// Why spool and ledger could not be brought into agreement.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error("the ledger does not take what the spool holds")]
+    Ledger(#[from] ledger::Error),
+    #[error("the spool's old journal cannot be removed")]
+    Journal(#[source] std::io::Error),
+    #[error("a blocking task ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What was found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Instances whose rows were written, new or not.
+    pub instances: u64,
+    /// Files that are no readable instances.
+    pub unreadable: u64,
+}
+
+/// After a start: records what the process that died before had kept but perhaps not recorded,
+/// and ends its associations. Bounded by the size of the spool's journal.
+///
+/// # Errors
+/// When the ledger or the disk does not take it; nothing is lost then.
+pub async fn reconcile(
+    spool: &Spool,
+    ledger: &Ledger,
+    node: &NodeId,
+    boot: &BootId,
+) -> Result<Reconciled, ReconcileError> {
+    let keys = spool.unrecorded();
+    let mut done = Reconciled::default();
+    if !keys.is_empty() {
+        let reading = spool.clone();
+        let (found, unreadable) = tokio::task::spawn_blocking(move || {
+            let read = keys.iter().map(|key| reading.find(key).ok());
+            let (found, missing): (Vec<_>, Vec<_>) = read.partition(Option::is_some);
+            (found.into_iter().flatten().collect::<Vec<_>>(), missing.len() as u64)
+        })
+        .await?;
+        done.unreadable = unreadable;
+        done.instances = record(ledger, node, boot, found).await?;
+        tracing::info!(instances = done.instances, "recorded what an earlier process had kept");
+    }
+    ledger.end_lost_associations(node, boot, Millis::now()).await?;
+    let finishing = spool.clone();
+    tokio::task::spawn_blocking(move || finishing.reconciled()).await?.map_err(ReconcileError::Journal)?;
+    Ok(done)
+}
+
+/// Rebuilds the rows of all instances from the spool. Safe to repeat, and beside a running listener.
+///
+/// # Errors
+/// When the ledger does not take it; what was recorded until then stays.
+pub async fn recover(
+    spool: &Spool,
+    ledger: &Ledger,
+    node: &NodeId,
+    boot: &BootId,
+    mut progress: impl FnMut(Reconciled),
+) -> Result<Reconciled, ReconcileError> {
+    let mut walk = spool.walk();
+    let mut done = Reconciled::default();
+    loop {
+        let (rest, found, unreadable) = tokio::task::spawn_blocking(move || {
+            let (mut found, mut unreadable) = (Vec::with_capacity(BATCH), 0);
+            for item in walk.by_ref().take(BATCH) {
+                match item {
+                    Ok(item) => found.push(item),
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a file of the spool was passed over"
+                        );
+                        unreadable += 1;
+                    }
+                }
+            }
+            (walk, found, unreadable)
+        })
+        .await?;
+        walk = rest;
+        if found.is_empty() && unreadable == 0 {
+            return Ok(done);
+        }
+        done.unreadable += unreadable;
+        done.instances += record(ledger, node, boot, found).await?;
+        progress(done);
+    }
+}
+
+/// Own results are rows of their jobs, not arrivals.
+async fn record(
+    ledger: &Ledger,
+    node: &NodeId,
+    boot: &BootId,
+    found: Vec<Found>,
+) -> Result<u64, ledger::Error> {
+    let found: Vec<_> = found.into_iter().filter(|found| !is_own_result(&found.header)).collect();
+    let mut recorded = 0;
+    for chunk in found.chunks(BATCH) {
+        let now = Millis::now();
+        let new = NewAssociation {
+            door: Door::Recovery,
+            calling_ae: "recovery".to_owned(),
+            called_ae: String::new(),
+            peer: String::new(),
+            node: node.clone(),
+            boot: boot.clone(),
+            opened_at: now,
+        };
+        let association = ledger.open_association(&new).await?;
+        let rows: Vec<_> = chunk.iter().map(|found| row(found, association, now)).collect();
+        ledger.record_instances(&rows).await?;
+        // Nobody knows whether the sender had finished: it counts as lost, so quiet decides.
+        ledger.end_association(association, Ending::Lost, now).await?;
+        recorded += rows.len() as u64;
+    }
+    Ok(recorded)
+}
+
+fn row(found: &Found, association: AssociationId, now: Millis) -> NewInstance {
+    NewInstance {
+        header: found.header.clone(),
+        digest: found.digest.to_string(),
+        size_bytes: found.size_bytes,
+        association,
+        arrived_at: now,
+    }
+}

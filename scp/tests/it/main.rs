@@ -1,0 +1,14 @@
+//! The listener and the sender against independent peers, bad data, and violent deaths.
+
+#![allow(clippy::unwrap_used, reason = "in a test a failed step fails the test")]
+#![allow(clippy::print_stderr, reason = "the listener's log belongs to a failed test's output")]
+
+mod abuse;
+mod answers;
+mod conformance;
+mod faults;
+mod peers;
+mod sending;
+mod service;
+mod tls;
+mod wire;

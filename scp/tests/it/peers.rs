@@ -1,0 +1,130 @@
+//! DCMTK, pynetdicom and Orthanc as senders.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use ::peers::{Orthanc, OrthancOptions};
+use serde_json::json;
+
+use crate::service::{Service, data, dcmtk, peer_script, run};
+
+/// The files that every sender can read, one for each SOP Instance UID, without those that lack UIDs.
+fn sendable() -> Vec<PathBuf> {
+    let wanted = [
+        "CT_small.dcm",
+        "MR_small_implicit.dcm",
+        "SC_rgb_rle.dcm",
+        "JPEG-LL.dcm",
+        "examples_palette.dcm",
+        "rtdose.dcm",
+        "liver_1frame.dcm",
+        "US-PAL-8-10x-echo",
+        "image_dfl.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+    ];
+    let files: Vec<_> =
+        data("syntaxes").into_iter().filter(|path| wanted.iter().any(|name| path.ends_with(name))).collect();
+    assert_eq!(files.len(), wanted.len());
+    files
+}
+
+#[test]
+fn echoscu_gets_its_answer() {
+    let service = Service::start();
+    run(dcmtk("echoscu").args(["-aec", "OVERREAD", "127.0.0.1", &service.port.to_string()]));
+}
+
+#[test]
+fn storescu_sends_and_does_not_stall() {
+    let mut service = Service::start();
+    let begun = Instant::now();
+    let mr = data("syntaxes").into_iter().find(|path| path.ends_with("MR_small.dcm")).unwrap();
+    let output = run(dcmtk("storescu")
+        .args([
+            "-v",
+            "-R",
+            "+II",
+            "--repeat",
+            "100",
+            "-aec",
+            "OVERREAD",
+            "127.0.0.1",
+            &service.port.to_string(),
+        ])
+        .arg(mr));
+    let taken = begun.elapsed();
+    assert_eq!(output.matches("(Success)").count(), 100, "{output}");
+    // With delayed acknowledgements each of them takes 40 ms: DCMTK has Nagle's algorithm on.
+    assert!(taken.as_millis() < 2500, "100 instances took {taken:?}");
+    service.stop();
+    assert_eq!(service.stored().len(), 100);
+    assert_eq!(service.ledger("select count(*) from instance").trim(), "100");
+}
+
+#[test]
+fn dcmsend_sends_what_it_can_read() {
+    let mut service = Service::start();
+    let files = sendable();
+    run(dcmtk("dcmsend")
+        .args(["-v", "-aec", "OVERREAD", "-dn", "127.0.0.1", &service.port.to_string()])
+        .args(&files));
+    service.stop();
+    assert_eq!((service.stored().len(), service.quarantined()), (files.len(), 0));
+}
+
+#[test]
+fn pynetdicom_stores_in_every_syntax() {
+    let mut service = Service::start();
+    let files = sendable();
+    let mut arguments = vec!["127.0.0.1".to_owned(), service.port.to_string()];
+    arguments.extend(files.iter().map(|path| path.display().to_string()));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = peer_script("store.py", &arguments);
+    assert_eq!(output.matches("0000").count(), files.len(), "{output}");
+    service.stop();
+    assert_eq!(service.stored().len(), files.len());
+}
+
+#[test]
+fn commitment_is_reported_on_the_association_that_asked() {
+    let service = Service::with(&[]);
+    let file = sendable().remove(0);
+    let output = peer_script("commit.py", &["same", &service.port.to_string(), file.to_str().unwrap()]);
+    assert_eq!(
+        output.lines().collect::<Vec<_>>(),
+        [
+            "action 0000",
+            "event 1 confirmed 1 failed 0",
+            "action 0000",
+            "event 2 confirmed 1 failed 1 reason 0112",
+            "action 0000",
+            "event 2 confirmed 0 failed 1 reason 0119"
+        ]
+    );
+}
+
+#[test]
+fn commitment_is_reported_to_the_requesters_own_listener() {
+    let port = ::peers::free_port();
+    let service = Service::with(&["--commitment-peer", &format!("MODALITY@127.0.0.1:{port}")]);
+    let file = sendable().remove(0);
+    let output = peer_script(
+        "commit.py",
+        &[&format!("own:{port}"), &service.port.to_string(), file.to_str().unwrap()],
+    );
+    assert!(output.starts_with("action 0000\nevent 1 confirmed 1 failed 0\n"), "{output}");
+}
+
+#[test]
+fn orthanc_forwards_its_instances() {
+    let mut service = Service::start();
+    let modality = json!({ "overread": { "AET": "OVERREAD", "Host": "127.0.0.1", "Port": service.port } });
+    let orthanc = Orthanc::start_with(OrthancOptions::default().set("DicomModalities", modality));
+    let files = sendable();
+    let stored: Vec<_> = files.iter().map(|file| orthanc.store(file)["ID"].clone()).collect();
+    let report =
+        orthanc.post("/modalities/overread/store", &json!({ "Resources": stored, "Synchronous": true }));
+    assert_eq!(report["FailedInstancesCount"], 0, "{report}");
+    service.stop();
+    assert_eq!(service.stored().len(), files.len());
+    assert!(fs::metadata(&service.stored()[0]).unwrap().len() > 0);
+}

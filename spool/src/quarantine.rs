@@ -1,0 +1,76 @@
+//! What is whole but cannot be used, kept aside with the reason beside it.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde::Serialize;
+use time::{OffsetDateTime, macros::format_description};
+
+use crate::{
+    config::Durability,
+    layout::{Placed, Temporary},
+    part10::FileMeta,
+};
+
+#[derive(Debug)]
+pub(crate) struct Quarantine {
+    folder: PathBuf,
+    durability: Durability,
+    next: AtomicU64,
+}
+
+/// The `.json` beside a quarantined file. It holds no patient data.
+#[derive(Debug, Serialize)]
+struct Note<'note> {
+    reason: String,
+    received_at: String,
+    calling_ae_title: &'note str,
+    sop_class: &'note str,
+    sop_instance: &'note str,
+    transfer_syntax: &'note str,
+}
+
+impl Quarantine {
+    pub(crate) fn new(folder: &Path, durability: Durability) -> Self {
+        Self { folder: folder.to_owned(), durability, next: AtomicU64::new(0) }
+    }
+
+    /// Takes the file in; its path is what it can be found by.
+    pub(crate) fn admit(&self, mut file: Temporary, meta: &FileMeta, reason: &str) -> io::Result<PathBuf> {
+        let now = OffsetDateTime::now_utc();
+        let stamp = now
+            .format(format_description!("[year][month][day]T[hour][minute][second]Z"))
+            .map_err(io::Error::other)?;
+        let path = loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.folder.join(format!("{stamp}-{number}.dcm"));
+            if self.durability == Durability::Power {
+                file.file.sync_all()?;
+            }
+            if file.place(&path)? == Placed::Here {
+                break path;
+            }
+        };
+        let note = Note {
+            reason: reason.to_owned(),
+            received_at: now
+                .format(&time::format_description::well_known::Rfc3339)
+                .map_err(io::Error::other)?,
+            calling_ae_title: &meta.calling_ae_title,
+            sop_class: meta.sop_class.as_str(),
+            sop_instance: meta.sop_instance.as_str(),
+            transfer_syntax: meta.transfer_syntax.as_str(),
+        };
+        let mut beside = File::create(path.with_extension("json"))?;
+        beside.write_all(&serde_json::to_vec_pretty(&note)?)?;
+        if self.durability == Durability::Power {
+            beside.sync_all()?;
+            File::open(&self.folder)?.sync_all()?;
+        }
+        Ok(path)
+    }
+}
