@@ -1,0 +1,29 @@
+//! Takes studies in from Orthanc and hands results back to it, by REST alone.
+//!
+//! In: [`Bridge`] follows the change log of each source, and takes the calls of the Lua
+//! script in `orthanc/` as hints to look sooner. Out: [`Orthanc`] uploads and looks up.
+//! [`Rest`] says of every failure whether the same request may succeed later.
+//!
+//! Nothing here decides whether a study is ready, and nothing is ever changed in Orthanc
+//! but by [`Orthanc::upload`] and [`Orthanc::delete_instance`].
+//!
+//! Metrics: `overread_orthanc_source_up`, `overread_orthanc_instances_fetched_total`,
+//! `overread_orthanc_instances_unusable_total`, `overread_orthanc_hints_dropped_total`.
+
+mod bridge;
+mod connection;
+mod feed;
+mod hook;
+mod intake;
+mod orthanc;
+mod rest;
+
+pub use bridge::{Bridge, BridgeHandle, SourceConfig, SourceStatus};
+pub use connection::{Connection, ConnectionError, Credentials};
+pub use hook::{HOOK_BYTES_MAX, HookError};
+pub use intake::{IntakeError, Process};
+pub use orthanc::{
+    BadOrthancId, Change, ChangeKind, Changes, Download, Instance, Orthanc, OrthancId, Series, Study, System,
+    Uploaded,
+};
+pub use rest::{Rest, RestError};
