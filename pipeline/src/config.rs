@@ -1,0 +1,96 @@
+//! What a pipeline is told: who it is, what it does, where results go.
+
+use std::time::Duration;
+
+use ledger::{BootId, NodeId};
+use time::UtcOffset;
+use uuid::Uuid;
+
+use crate::{
+    backoff::Backoff, clock::Clock, destination::DestinationConfig, readiness::Patience, routing::SiteRule,
+};
+
+/// Everything that a pipeline needs to know beside ledger, spool and models.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// Names all results of this installation; survives recovery and restore.
+    pub installation: Uuid,
+    pub node: NodeId,
+    pub boot: BootId,
+    pub part: Part,
+    /// Jobs that run at once on this node; one for each device.
+    pub workers: usize,
+    pub patience: Patience,
+    pub destinations: Vec<DestinationConfig>,
+    pub site_rules: Vec<SiteRule>,
+    pub leases: Leases,
+    pub retries: Retries,
+    /// The zone in which results state their dates.
+    pub utc_offset: UtcOffset,
+    /// How long a stop may take; then leases are left to run out.
+    pub stop_within: Duration,
+    pub clock: Clock,
+}
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Decides, computes and delivers.
+    All,
+    /// Readiness, routing and the outbox; jobs are computed elsewhere.
+    Decide,
+    /// Computes jobs, nothing else.
+    Work,
+}
+
+/// How long the right to a job or a delivery lasts without being renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leases {
+    pub job: Duration,
+    pub delivery: Duration,
+}
+
+/// How long to wait before another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    pub job: Backoff,
+    /// A destination that does not answer, as a whole.
+    pub destination: Backoff,
+    /// A delivery that failed although its destination answers.
+    pub delivery: Backoff,
+}
+
+impl PipelineConfig {
+    /// One node that does everything, with the documented defaults and no destination.
+    #[must_use]
+    pub fn new(installation: Uuid, node: NodeId, boot: BootId) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            installation,
+            node,
+            boot,
+            part: Part::All,
+            workers: 1,
+            patience: Patience::with_quiet(seconds(5)),
+            destinations: Vec::new(),
+            site_rules: Vec::new(),
+            leases: Leases { job: seconds(30), delivery: seconds(300) },
+            retries: Retries {
+                job: Backoff { first: seconds(10), longest: seconds(600) },
+                destination: Backoff { first: seconds(1), longest: seconds(300) },
+                delivery: Backoff { first: seconds(5), longest: seconds(3600) },
+            },
+            utc_offset: UtcOffset::UTC,
+            stop_within: seconds(20),
+            clock: Clock::system(),
+        }
+    }
+
+    pub(crate) fn decides(&self) -> bool {
+        matches!(self.part, Part::All | Part::Decide)
+    }
+
+    pub(crate) fn works(&self) -> bool {
+        matches!(self.part, Part::All | Part::Work)
+    }
+}

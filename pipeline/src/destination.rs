@@ -1,0 +1,157 @@
+//! A place that results go to: how one object is sent there, and how its arrival is proved.
+//!
+//! Sending the same object twice leaves one: its UID is derived from the job, and each kind
+//! of destination keeps one object for each UID. When and in which order things are sent is
+//! decided in [`crate::outbox`], never here.
+
+mod cstore;
+mod folder;
+mod orthanc;
+mod stow;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use imaging::{SeriesUid, SopInstanceUid, StudyUid};
+use orthanc_bridge::{Connection, ConnectionError, RestError};
+
+use cstore::StorePeer;
+use folder::Folder;
+use orthanc::OrthancArchive;
+use stow::Stow;
+
+/// A destination as a site configures it.
+#[derive(Debug, Clone)]
+pub struct DestinationConfig {
+    pub name: String,
+    pub kind: DestinationKind,
+}
+
+/// The kinds of places, each with what it takes to reach it.
+#[derive(Debug, Clone)]
+pub enum DestinationKind {
+    /// Files `STUDY/SOP.dcm` below a folder.
+    Folder { path: PathBuf },
+    /// Orthanc, by its own REST interface.
+    Orthanc { connection: Connection },
+    /// Any archive with DICOMweb (STOW-RS, and QIDO-RS for the proof of arrival).
+    Stow { connection: Connection },
+    /// Any archive by C-STORE. Its success is the proof: PS3.4 §B.2.3 makes it responsible.
+    Cstore { peer: scp::ClientOptions },
+}
+
+impl DestinationKind {
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "folder",
+            Self::Orthanc { .. } => "orthanc",
+            Self::Stow { .. } => "stow",
+            Self::Cstore { .. } => "cstore",
+        }
+    }
+}
+
+/// One object on its way.
+#[derive(Clone)]
+pub(crate) struct Shipment {
+    pub(crate) study: StudyUid,
+    pub(crate) series: SeriesUid,
+    pub(crate) sop_instance: SopInstanceUid,
+    /// A whole Part 10 file.
+    pub(crate) file: Bytes,
+    /// Where the spool keeps it.
+    pub(crate) path: PathBuf,
+}
+
+/// Why an object was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The destination judged this object; others may be welcome.
+    #[error("the object was refused: {0}")]
+    Refused(String),
+    /// Nothing was said about the object; the destination itself is the trouble.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What a destination says about an object that was sent to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It holds the object.
+    Arrived,
+    /// It answers, and does not hold it.
+    Absent,
+}
+
+/// A destination that is ready to be used.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    Folder(Folder),
+    Orthanc(OrthancArchive),
+    Stow(Stow),
+    Cstore(StorePeer),
+}
+
+impl Destination {
+    pub(crate) fn open(kind: &DestinationKind) -> Result<Self, ConnectionError> {
+        Ok(match kind {
+            DestinationKind::Folder { path } => Self::Folder(Folder::new(path.clone())),
+            DestinationKind::Orthanc { connection } => {
+                Self::Orthanc(OrthancArchive::new(connection.clone())?)
+            }
+            DestinationKind::Stow { connection } => Self::Stow(Stow::new(connection.clone())?),
+            DestinationKind::Cstore { peer } => Self::Cstore(StorePeer::new(peer.clone())),
+        })
+    }
+
+    /// Sends one object; once this is well, the destination has said that it keeps it.
+    pub(crate) async fn send(&self, shipment: Shipment) -> Result<(), SendError> {
+        match self {
+            Self::Folder(folder) => folder.send(shipment).await,
+            Self::Orthanc(archive) => archive.send(shipment).await,
+            Self::Stow(stow) => stow.send(shipment).await,
+            Self::Cstore(peer) => peer.send(shipment).await,
+        }
+    }
+
+    /// Asks anew, apart from the answer to the sending, whether the object is there.
+    pub(crate) async fn prove(&self, shipment: &Shipment) -> Result<Proof, SendError> {
+        match self {
+            Self::Folder(folder) => folder.prove(shipment).await,
+            Self::Orthanc(archive) => archive.prove(shipment).await,
+            Self::Stow(stow) => stow.prove(shipment).await,
+            // Its success was the proof.
+            Self::Cstore(_) => Ok(Proof::Arrived),
+        }
+    }
+
+    /// Whether the destination can be reached as it is configured; nothing is sent.
+    pub(crate) async fn check(&self) -> Result<(), SendError> {
+        match self {
+            Self::Folder(folder) => folder.check().await,
+            Self::Orthanc(archive) => archive.check().await,
+            Self::Stow(stow) => stow.check().await,
+            Self::Cstore(peer) => peer.check().await,
+        }
+    }
+}
+
+impl From<RestError> for SendError {
+    fn from(error: RestError) -> Self {
+        let text = chain(&error);
+        if error.is_refusal() { Self::Refused(text) } else { Self::Unavailable(text) }
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

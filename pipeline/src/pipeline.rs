@@ -1,0 +1,211 @@
+//! Puts the loops together: looking at studies, working on jobs, sending results, tidying up.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use imaging::StudyUid;
+use inference::Registry;
+use ledger::{Ledger, ResultId, WorkerId};
+use orthanc_bridge::ConnectionError;
+use spool::Spool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::PipelineConfig,
+    destination::{Destination, chain},
+    explain::{self, Explanation},
+    look::Looker,
+    outbox::Outbox,
+    picture, release,
+    worker::Worker,
+};
+
+/// Objects that are sent to one destination at the same time, of different studies.
+const SENDERS: usize = 2;
+/// How often leases that ran out are taken back.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// The running pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    tasks: JoinSet<()>,
+    handle: PipelineHandle,
+    stop_within: Duration,
+    shutdown: CancellationToken,
+}
+
+/// What others may ask of a pipeline, running here or elsewhere. Clones are handles of one.
+#[derive(Debug, Clone)]
+pub struct PipelineHandle {
+    looker: Arc<Looker>,
+    destinations: Arc<BTreeMap<String, Destination>>,
+}
+
+impl Pipeline {
+    /// Starts what `config` says this node does, until `shutdown`.
+    ///
+    /// # Errors
+    /// A destination's settings cannot be used. A destination that is down is no error.
+    pub fn start(
+        config: PipelineConfig,
+        ledger: &Ledger,
+        spool: &Spool,
+        registry: Arc<Registry>,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, ConnectionError> {
+        let handle = PipelineHandle::detached(config, ledger, registry)?;
+        let config = handle.looker.config.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tidy(ledger.clone(), config.clone(), shutdown.clone()));
+        if config.decides() {
+            tasks.spawn(handle.looker.clone().run(shutdown.clone()));
+            for destination in &config.destinations {
+                let outbox = Arc::new(Outbox {
+                    name: destination.name.clone(),
+                    destination: Destination::open(&destination.kind)?,
+                    ledger: ledger.clone(),
+                    spool: spool.clone(),
+                    config: config.clone(),
+                });
+                for _ in 0..SENDERS {
+                    tasks.spawn(outbox.clone().run_sender(shutdown.clone()));
+                }
+                tasks.spawn(outbox.run_prover(shutdown.clone()));
+            }
+        }
+        if config.works() {
+            for number in 1..=config.workers {
+                let worker = Worker {
+                    id: WorkerId::new(format!("{}/{number}", config.node)),
+                    ledger: ledger.clone(),
+                    spool: spool.clone(),
+                    registry: handle.looker.registry.clone(),
+                    config: config.clone(),
+                    looker: handle.looker.clone(),
+                };
+                tasks.spawn(worker.run(shutdown.clone()));
+            }
+        }
+        Ok(Self { tasks, handle, stop_within: config.stop_within, shutdown: shutdown.clone() })
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> PipelineHandle {
+        self.handle.clone()
+    }
+
+    /// Waits for the shutdown, then for every loop to finish or hand back what it holds. What
+    /// takes longer than the bound is cut off; its leases run out, and nothing is lost.
+    pub async fn stopped(mut self) {
+        self.shutdown.cancelled().await;
+        let ended = tokio::time::timeout(self.stop_within, async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Err(error) = ended {
+                    warn!(%error, "a loop of the pipeline ended badly");
+                }
+            }
+        });
+        if ended.await.is_err() {
+            warn!("the pipeline did not stop in time: what it holds is left to its leases");
+            self.tasks.abort_all();
+        }
+    }
+}
+
+impl PipelineHandle {
+    /// A handle without loops, for a node that only answers questions.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn detached(
+        config: PipelineConfig,
+        ledger: &Ledger,
+        registry: Arc<Registry>,
+    ) -> Result<Self, ConnectionError> {
+        let destinations = config
+            .destinations
+            .iter()
+            .map(|destination| Ok((destination.name.clone(), Destination::open(&destination.kind)?)))
+            .collect::<Result<BTreeMap<_, _>, ConnectionError>>()?;
+        let looker = Arc::new(Looker { ledger: ledger.clone(), registry, config: Arc::new(config) });
+        Ok(Self { looker, destinations: Arc::new(destinations) })
+    }
+
+    /// What the pipeline would say about a study now; nothing when there is no such study.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn explain(&self, study: &StudyUid) -> Result<Option<Explanation>, ledger::Error> {
+        let Some(picture) = picture::of_study(&self.looker.ledger, study).await? else { return Ok(None) };
+        let plan = self.looker.plan(&picture, &self.looker.models());
+        Ok(Some(explain::explain(&picture, plan)))
+    }
+
+    /// A person has seen the result and lets it leave; gives the number of new deliveries.
+    ///
+    /// # Errors
+    /// [`ledger::Error::NoSuchResult`], or when the ledger does not answer.
+    pub async fn accept_result(&self, result: ResultId) -> Result<usize, ledger::Error> {
+        let config = &self.looker.config;
+        release::send_accepted(&self.looker.ledger, config, result, config.clock.now()).await
+    }
+
+    /// Asks every destination whether it can be reached as it is configured.
+    pub async fn check_destinations(&self) -> BTreeMap<String, Result<(), String>> {
+        let mut answers = BTreeMap::new();
+        for (name, destination) in self.destinations.iter() {
+            let answer = destination.check().await.map_err(|error| chain(&error));
+            metrics::gauge!("overread_destination_up", "destination" => name.clone())
+                .set(if answer.is_ok() { 1.0 } else { 0.0 });
+            answers.insert(name.clone(), answer);
+        }
+        answers
+    }
+}
+
+/// Takes back what earlier runs of this node held, then, from time to time, what nobody renews.
+async fn tidy(ledger: Ledger, config: Arc<PipelineConfig>, shutdown: CancellationToken) {
+    if let Err(error) = take_back_own(&ledger, &config).await {
+        warn!(error = %chain(&error), "cannot take back the leases of the last run; they will run out");
+    }
+    while !shutdown.is_cancelled() {
+        if let Err(error) = expire(&ledger, &config).await {
+            warn!(error = %chain(&error), "cannot take back leases that ran out");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(TIDY_EVERY) => {}
+        }
+    }
+}
+
+async fn take_back_own(ledger: &Ledger, config: &PipelineConfig) -> Result<(), ledger::Error> {
+    let now = config.clock.now();
+    let jobs = ledger.take_back_leases(&config.node, &config.boot, now).await?;
+    let deliveries = ledger.take_back_deliveries(&config.node, &config.boot, now).await?;
+    if !jobs.queued.is_empty() || !jobs.dead.is_empty() || deliveries > 0 {
+        info!(
+            jobs = jobs.queued.len(),
+            dead = jobs.dead.len(),
+            deliveries,
+            "took back what the last run of this node held"
+        );
+    }
+    Ok(())
+}
+
+async fn expire(ledger: &Ledger, config: &PipelineConfig) -> Result<(), ledger::Error> {
+    let now = config.clock.now();
+    let jobs = ledger.expire_leases(now).await?;
+    let deliveries = ledger.expire_delivery_leases(now).await?;
+    if !jobs.queued.is_empty() || !jobs.dead.is_empty() || deliveries > 0 {
+        warn!(
+            jobs = jobs.queued.len(),
+            dead = jobs.dead.len(),
+            deliveries,
+            "took back what was not renewed in time"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The pipeline with a real ledger, a real spool, a real model and real archives.
+
+#![allow(clippy::unwrap_used, reason = "in a test a failed step fails the test")]
+
+mod delivery;
+mod echo;
+mod flow;
+mod phantom;
+mod policy;
+mod read_once;
+mod superseding;
+mod world;
