@@ -1,0 +1,24 @@
+//! Who calls, and what he may do.
+//!
+//! A caller is an account that signed in (an access token) or an API key. Both are looked
+//! up at each request, so that what an administrator takes away is gone at once. Handlers
+//! ask for the type that says what they need; holding one is the permission.
+
+mod caller;
+mod credential;
+mod key;
+mod one_time;
+mod password;
+mod scope;
+mod token;
+
+pub(crate) use caller::Who;
+pub(crate) use caller::{Admin, Caller, Clinician, Operator, Person, Reader};
+pub(crate) use credential::{bearer, identify};
+pub use key::{Secret, digest_of};
+pub use one_time::{OneTimeError, issue_one_time};
+pub(crate) use password::PasswordWork;
+pub use password::{Password, PasswordError, hash_password};
+pub use scope::{NoSuchScope, Scope};
+pub(crate) use token::Purpose;
+pub use token::{ShortSecret, TokenSigner};

@@ -1,0 +1,131 @@
+//! What a request shows: `Authorization: Bearer` first, then `X-API-KEY`, then what a
+//! browser's WebSocket can send. From that to a caller.
+
+use axum::http::{HeaderMap, HeaderName, header};
+use ledger::SessionKind;
+
+use super::{
+    caller::{Caller, Who},
+    key::digest_of,
+    token::Purpose,
+};
+use crate::{
+    error::{ApiError, ApiResult, Code},
+    state::AppState,
+};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SUBPROTOCOL_PREFIX: &str = "bearer.";
+/// Longer than any token or key of ours.
+const LENGTH_MAX: usize = 4096;
+
+/// A secret as sent. Keys hold no dot, and a JWT (RFC 7519 §3.1) holds two.
+enum Credential<'a> {
+    Token(&'a str),
+    Key(&'a str),
+}
+
+impl<'a> Credential<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        match text.len() {
+            0 => None,
+            length if length > LENGTH_MAX => None,
+            _ if text.contains('.') => Some(Self::Token(text)),
+            _ => Some(Self::Key(text)),
+        }
+    }
+
+    fn shown(headers: &'a HeaderMap) -> Option<Self> {
+        let text =
+            bearer(headers).or_else(|| text_of(headers, &X_API_KEY)).or_else(|| subprotocol(headers))?;
+        Self::of(text.trim())
+    }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// RFC 6750 §2.1; the scheme is compared without case.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text_of(headers, &header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn subprotocol(headers: &HeaderMap) -> Option<&str> {
+    let offered = text_of(headers, &header::SEC_WEBSOCKET_PROTOCOL)?;
+    offered.split(',').find_map(|word| word.trim().strip_prefix(SUBPROTOCOL_PREFIX))
+}
+
+/// Who sent these headers.
+pub(crate) async fn identify(state: &AppState, headers: &HeaderMap) -> ApiResult<Caller> {
+    match Credential::shown(headers) {
+        Some(Credential::Token(token)) => by_token(state, token).await,
+        Some(Credential::Key(key)) => by_key(state, key).await,
+        None => Err(ApiError::new(Code::Unauthenticated)),
+    }
+}
+
+async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
+    let now = state.now();
+    state.signer.check(Purpose::Access, token, now)?;
+    let session = state.ledger.session_by_hash(SessionKind::Access, &digest_of(token), now).await?;
+    let session = session.ok_or_else(|| {
+        ApiError::because(
+            Code::BadCredentials,
+            "this sign-in was ended, or its account closed; sign in again",
+        )
+    })?;
+    let account = state.ledger.account(session.account).await?.ok_or_else(refused)?;
+    Ok(Caller {
+        who: Who::Account { account: account.id, session: session.id },
+        name: account.name,
+        role: account.role,
+        scopes: Vec::new(),
+    })
+}
+
+async fn by_key(state: &AppState, key: &str) -> ApiResult<Caller> {
+    let row = state.ledger.api_key_by_hash(&digest_of(key), state.now()).await?.ok_or_else(refused)?;
+    Ok(Caller { who: Who::Key(row.id), name: row.name, role: row.role, scopes: row.scopes })
+}
+
+fn refused() -> ApiError {
+    ApiError::new(Code::BadCredentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pairs: &[(HeaderName, &str)], expect: Option<&str>) {
+        let headers: HeaderMap =
+            pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        let shown = Credential::shown(&headers).map(|credential| match credential {
+            Credential::Token(text) => format!("token {text}"),
+            Credential::Key(text) => format!("key {text}"),
+        });
+        assert_eq!(shown.as_deref(), expect);
+    }
+
+    #[test]
+    fn authorization_comes_before_the_key_header() {
+        check(&[(header::AUTHORIZATION, "Bearer one"), (X_API_KEY, "two")], Some("key one"));
+        check(&[(header::AUTHORIZATION, "bearer  a.b.c ")], Some("token a.b.c"));
+        check(&[(X_API_KEY, "two")], Some("key two"));
+    }
+
+    #[test]
+    fn other_schemes_and_empty_secrets_show_nothing() {
+        check(&[(header::AUTHORIZATION, "Basic dTpw")], None);
+        check(&[(header::AUTHORIZATION, "Bearer ")], None);
+        check(&[(X_API_KEY, &"k".repeat(5000))], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn a_websocket_shows_its_token_as_a_subprotocol() {
+        check(&[(header::SEC_WEBSOCKET_PROTOCOL, "overread.events, bearer.a.b.c")], Some("token a.b.c"));
+    }
+}

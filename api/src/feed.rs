@@ -1,0 +1,165 @@
+//! Events as they happen, from any point of the log onwards and without a gap.
+//!
+//! The log in the ledger is the truth and a wake-up only says "look again", so a client
+//! that names the last event it saw misses none, whatever broke in between.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use axum::http::HeaderMap;
+use imaging::StudyUid;
+use ledger::{Changes, Event, EventSeq, Role, Topic};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::{
+    auth::{self, Caller},
+    error::{ApiError, ApiResult, Code},
+    state::AppState,
+};
+
+const BATCH: u32 = 256;
+/// The net under lost wake-ups.
+const POLL: Duration = Duration::from_secs(5);
+/// How soon a stream ends whose reader may not read any more.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// One reader's place in the log.
+pub(crate) struct Feed {
+    state: AppState,
+    /// What the reader showed when it came.
+    credentials: HeaderMap,
+    checked: Instant,
+    changes: Changes,
+    after: EventSeq,
+    reader: Caller,
+    study: Option<StudyUid>,
+    ready: VecDeque<Event>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where a stream begins, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// Behind this event; none: with what happens next.
+    pub(crate) after: Option<EventSeq>,
+    /// Only events of this study.
+    pub(crate) study: Option<StudyUid>,
+}
+
+/// Who has which account or key, and who failed to sign in, is for administrators.
+fn is_administrative(event: &Event) -> bool {
+    ["account.", "key."].iter().any(|family| event.kind.starts_with(family))
+}
+
+/// The streams that are open.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams {
+    room: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl Streams {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.limit - self.room.available_permits()
+    }
+
+    fn enter(&self) -> ApiResult<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
+            ApiError::because(Code::Overloaded, "too many event streams are open")
+                .retry_after(Duration::from_secs(5))
+        })
+    }
+}
+
+impl Feed {
+    pub(crate) async fn open(
+        state: AppState,
+        reader: Caller,
+        credentials: HeaderMap,
+        start: Start,
+    ) -> ApiResult<Self> {
+        let room = state.streams().enter()?;
+        // Before the first look, so that nothing falls between.
+        let changes = state.ledger.changed(Topic::Events);
+        let after = match start.after {
+            Some(after) => after,
+            None => state.ledger.last_event().await?,
+        };
+        Ok(Self {
+            state,
+            credentials,
+            checked: Instant::now(),
+            changes,
+            after,
+            reader,
+            study: start.study,
+            ready: VecDeque::new(),
+            _room: room,
+        })
+    }
+
+    /// The next event; `None` when the service stops or the reader may not read any more.
+    /// Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            if !self.may_go_on().await {
+                return None;
+            }
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.state.ledger.events_after(self.after, BATCH).await {
+                Ok(events) => self.take(events),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(
+                        error,
+                        "event stream ends, its reader will resume: the ledger did not answer"
+                    );
+                    return None;
+                }
+            }
+            if self.ready.is_empty() && !self.wait().await {
+                return None;
+            }
+        }
+    }
+
+    fn take(&mut self, events: Vec<Event>) {
+        if let Some(last) = events.last() {
+            self.after = last.seq;
+        }
+        let wanted = |event: &Event| {
+            let about = self.study.is_none() || event.study == self.study;
+            about && (self.reader.role == Role::Admin || !is_administrative(event))
+        };
+        self.ready.extend(events.into_iter().filter(wanted));
+    }
+
+    /// False when the service stops.
+    async fn wait(&mut self) -> bool {
+        tokio::select! {
+            () = self.state.shutdown.cancelled() => false,
+            () = self.changes.next() => true,
+            () = tokio::time::sleep(POLL) => true,
+        }
+    }
+
+    /// A closed account or a revoked key ends its streams too.
+    async fn may_go_on(&mut self) -> bool {
+        if self.state.shutdown.is_cancelled() {
+            return false;
+        }
+        if self.checked.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        self.checked = Instant::now();
+        auth::identify(&self.state, &self.credentials).await.is_ok()
+    }
+}

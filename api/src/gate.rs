@@ -1,0 +1,132 @@
+//! The one way in: every request to a route passes here before its handler.
+//!
+//! In this order, so that the cheap refusals come first: is there room, who is it, has he
+//! asked too often, may he, and is the answer in time.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, Method},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use ledger::{AccountId, ApiKeyId};
+use tokio::sync::Semaphore;
+
+use crate::{
+    access::{self, Access, Verdict},
+    auth::{self, Caller},
+    config::{self, HttpConfig},
+    error::{ApiError, ApiResult, Code},
+    limits::PerMinute,
+    state::AppState,
+    transport::ClientAddress,
+};
+
+/// Who a request is counted for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum CountedFor {
+    Account(AccountId),
+    Key(ApiKeyId),
+    Address(IpAddr),
+}
+
+/// The room that there is, for all callers and for each.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    room: Arc<Semaphore>,
+    requests: PerMinute<CountedFor>,
+    sign_ins: PerMinute<IpAddr>,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &config::Limits) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            requests: PerMinute::new(limits.requests_per_minute),
+            sign_ins: PerMinute::new(limits.sign_ins_per_minute),
+        }
+    }
+}
+
+/// Serves the request if the table lets it pass.
+pub(crate) async fn pass(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let access = match rule_for(&request) {
+        Ok(Some(access)) => access,
+        // Nothing is there: let the router say so.
+        Ok(None) => return next.run(request).await,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if access == Access::Open {
+        return next.run(request).await;
+    }
+    let Ok(_room) = state.gate().room.try_acquire() else {
+        return ApiError::new(Code::Overloaded).retry_after(Duration::from_secs(1)).into_response();
+    };
+    if let Err(refusal) = admit(&state, access, &mut request).await {
+        return refusal.into_response();
+    }
+    let limit = time_limit(&state.http, &request);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(Code::TimedOut).into_response(),
+    }
+}
+
+fn rule_for(request: &Request) -> ApiResult<Option<Access>> {
+    let Some(route) = request.extensions().get::<MatchedPath>() else { return Ok(None) };
+    match access::look_up(request.method(), route.as_str()) {
+        Verdict::Rule(access) => Ok(Some(access)),
+        Verdict::OtherMethod => Ok(None),
+        Verdict::Unlisted => {
+            Err(ApiError::internal(format!("{} is not in the access table", route.as_str())))
+        }
+    }
+}
+
+async fn admit(state: &AppState, access: Access, request: &mut Request) -> ApiResult<()> {
+    let Some(ClientAddress(address)) = request.extensions().get::<ClientAddress>().copied() else {
+        return Err(ApiError::internal("the transport gate is missing"));
+    };
+    match access {
+        Access::Open => Ok(()),
+        Access::SignIn => state.gate().sign_ins.take(&address),
+        // The hook compares the secret itself: it depends on the source that is named.
+        Access::SourceSecret => state.gate().requests.take(&CountedFor::Address(address)),
+        Access::Roles(roles) => {
+            let caller = identify(state, address, request.headers()).await?;
+            caller.require(roles)?;
+            caller.require_scope(request.method(), route_of(request))?;
+            request.extensions_mut().insert(caller);
+            Ok(())
+        }
+    }
+}
+
+/// Whoever fails to show who he is, is counted by address.
+async fn identify(state: &AppState, address: IpAddr, headers: &HeaderMap) -> ApiResult<Caller> {
+    match auth::identify(state, headers).await {
+        Ok(caller) => {
+            state.gate().requests.take(&caller.counted_for())?;
+            Ok(caller)
+        }
+        Err(refusal) => {
+            state.gate().requests.take(&CountedFor::Address(address))?;
+            Err(refusal)
+        }
+    }
+}
+
+fn route_of(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
+}
+
+/// Only uploads may take as long as their network does.
+fn time_limit(http: &HttpConfig, request: &Request) -> Duration {
+    if request.method() == Method::POST && route_of(request) == "/v1/studies" {
+        http.limits.upload_timeout
+    } else {
+        http.limits.request_timeout
+    }
+}

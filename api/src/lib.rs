@@ -1,0 +1,44 @@
+//! Serves HTTP; translates requests into calls and errors into answers, and decides nothing clinical.
+//!
+//! [`router`] is the whole of it: probes and metrics, the try-it page, `/v1`, events and
+//! Orthanc's webhook, behind one gate ([`RULES`] says who may call what) and one shape of
+//! refusal ([`ApiError`]). The binary opens what is served from ([`Services`]), binds the
+//! sockets and ends them; this crate opens no port, reads no configuration and holds no SQL.
+//!
+//! What names a patient is in answers for doctors, technicians and services only, and in no
+//! log line, error, label or event. Metrics: see [`install_metrics`].
+
+mod access;
+mod app;
+mod audit;
+mod auth;
+mod config;
+mod error;
+mod extract;
+mod feed;
+mod gate;
+mod health;
+mod layers;
+mod limits;
+mod metrics;
+mod openapi;
+mod page;
+mod process;
+mod request_id;
+mod routes;
+mod scrape;
+mod state;
+mod transport;
+mod upload;
+mod view;
+
+pub use access::{Access, RULES, Rule};
+pub use app::{openapi, router};
+pub use auth::{
+    NoSuchScope, OneTimeError, Password, PasswordError, Scope, Secret, ShortSecret, TokenSigner, digest_of,
+    hash_password, issue_one_time,
+};
+pub use config::{HttpConfig, Limits, Listener, LockOut, Plain, TokenLifetimes};
+pub use error::{ApiError, Code};
+pub use metrics::install as install_metrics;
+pub use state::{AppState, Clock, Services};

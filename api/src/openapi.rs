@@ -1,0 +1,138 @@
+//! The OpenAPI 3.1 document, made from the handlers and the access table.
+//!
+//! Handlers say what they take and answer; who may call, and how everything can fail, is
+//! the same everywhere and is added here from [`crate::access::RULES`].
+
+use axum::http::Method;
+use serde_json::json;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        self, ContentBuilder, Ref, RefOr, ResponseBuilder,
+        extensions::ExtensionsBuilder,
+        path::{Operation, PathItem},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use crate::{
+    access::{Access, RULES},
+    error::{PROBLEM_JSON, Problem},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Overread",
+        description = "A machine's second reading of every new imaging study. Not a medical device.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "auth", description = "Signing in, and whoever is signed in"),
+        (name = "people", description = "Accounts and API keys"),
+        (name = "studies", description = "What arrived, and what became of it"),
+        (name = "jobs", description = "Runs of a model over series of a study"),
+        (name = "results", description = "Findings, and the DICOM objects that hold them"),
+        (name = "models", description = "Model packages in service"),
+        (name = "deliveries", description = "The outbox to PACS and folders"),
+        (name = "events", description = "Every change of state, live"),
+        (name = "hooks", description = "Calls by Orthanc"),
+        (name = "service", description = "Probes and metrics")
+    )
+)]
+pub(crate) struct ApiDoc;
+
+impl ApiDoc {
+    pub(crate) const TRY_IT_PAGE: &str = "/docs";
+}
+
+const BEARER: &str = "bearer";
+const KEY_HEADER: &str = "key";
+const HOOK: &str = "hook";
+
+/// Adds to every operation who may call it and how it is refused.
+pub(crate) fn complete(mut document: openapi::OpenApi) -> openapi::OpenApi {
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in schemes() {
+        components.add_security_scheme(name, scheme);
+    }
+    for rule in RULES {
+        let Some(item) = document.paths.paths.get_mut(rule.route) else { continue };
+        if let Some(operation) = operation(item, &rule.method) {
+            describe(operation, rule.access);
+        }
+    }
+    document
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 3] {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An access token of /v1/auth/login, or an API key"))
+        .build();
+    let key = ApiKeyValue::with_description("X-API-KEY", "An API key, where Authorization is taken");
+    let hook = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("webhook_secret of the source"))
+        .build();
+    [
+        (BEARER, SecurityScheme::Http(bearer)),
+        (KEY_HEADER, SecurityScheme::ApiKey(ApiKey::Header(key))),
+        (HOOK, SecurityScheme::Http(hook)),
+    ]
+}
+
+fn operation<'a>(item: &'a mut PathItem, method: &Method) -> Option<&'a mut Operation> {
+    match method.as_str() {
+        "GET" => item.get.as_mut(),
+        "PUT" => item.put.as_mut(),
+        "POST" => item.post.as_mut(),
+        "PATCH" => item.patch.as_mut(),
+        "DELETE" => item.delete.as_mut(),
+        _ => None,
+    }
+}
+
+fn describe(operation: &mut Operation, access: Access) {
+    let requirements: &[&str] = match access {
+        Access::Open => return,
+        Access::SignIn => &[],
+        Access::Roles(_) => &[BEARER, KEY_HEADER],
+        Access::SourceSecret => &[HOOK],
+    };
+    if let Access::Roles(roles) = access {
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        operation.extensions = Some(ExtensionsBuilder::new().add("x-roles", json!(names)).build());
+        refusal(operation, "403", "Not for this role");
+    }
+    if !requirements.is_empty() {
+        let any = requirements.iter().map(|name| SecurityRequirement::new(*name, [""; 0]));
+        operation.security = Some(any.collect());
+        refusal(operation, "401", "Not signed in");
+    }
+    refusal(operation, "429", "Asked too often; see Retry-After");
+    refusal(operation, "default", "Any other refusal");
+    give_refusals_a_body(operation);
+}
+
+/// What the handler itself says about a status stands.
+fn refusal(operation: &mut Operation, status: &str, description: &str) {
+    let response = ResponseBuilder::new().description(description).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+}
+
+/// Every refusal that states no body of its own has that of a problem.
+fn give_refusals_a_body(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let refused = status.starts_with(['4', '5']) || status == "default";
+        if let RefOr::T(response) = response
+            && refused
+            && response.content.is_empty()
+        {
+            let problem = RefOr::Ref(Ref::from_schema_name("Problem"));
+            let content = ContentBuilder::new().schema(Some(problem)).build();
+            response.content.insert(PROBLEM_JSON.to_owned(), content.into());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! One file for each family of routes.
+
+mod auth;
+mod deliveries;
+mod events;
+mod hooks;
+mod jobs;
+mod keys;
+mod landing;
+mod me;
+mod models;
+mod probes;
+mod results;
+mod studies;
+mod users;
+
+use axum::extract::DefaultBodyLimit;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{config::Limits, openapi::ApiDoc, state::AppState};
+
+/// Every route that the OpenAPI document describes.
+pub(crate) fn documented(limits: &Limits) -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(service())
+        .merge(people())
+        .merge(work())
+        .merge(uploads(limits))
+}
+
+fn service() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(landing::landing))
+        .routes(routes!(probes::livez))
+        .routes(routes!(probes::ready))
+        .routes(routes!(probes::metrics))
+        .routes(routes!(hooks::orthanc))
+        .routes(routes!(events::events))
+        .routes(routes!(events::events_socket))
+}
+
+fn people() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::one_time))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(me::me))
+        .routes(routes!(me::change_password))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::get, users::change))
+        .routes(routes!(keys::list, keys::add))
+        .routes(routes!(keys::revoke))
+}
+
+fn work() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(studies::list))
+        .routes(routes!(studies::get))
+        .routes(routes!(studies::routing))
+        .routes(routes!(studies::analyse))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(results::list))
+        .routes(routes!(results::get))
+        .routes(routes!(results::artifacts))
+        .routes(routes!(results::download))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::retry))
+}
+
+/// These bodies are longer than any JSON.
+fn uploads(limits: &Limits) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(studies::upload::upload))
+        .layer(DefaultBodyLimit::max(limits.upload_bytes))
+}

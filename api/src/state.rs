@@ -1,0 +1,107 @@
+//! What handlers work with.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ledger::{AuditKey, BootId, Ledger, Millis, NodeId};
+use metrics_exporter_prometheus::PrometheusHandle;
+use spool::Spool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{PasswordWork, TokenSigner},
+    config::HttpConfig,
+    feed::Streams,
+    gate::Gate,
+    health::DestinationChecks,
+};
+
+/// The present moment; tests move it.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+/// What the binary has opened and the API serves from.
+pub struct Services {
+    pub ledger: Ledger,
+    pub spool: Spool,
+    /// The folder of the spool, whose free space is shown.
+    pub spool_root: PathBuf,
+    pub registry: Arc<inference::Registry>,
+    pub pipeline: pipeline::PipelineHandle,
+    pub bridge: orthanc_bridge::BridgeHandle,
+    pub signer: TokenSigner,
+    pub audit_key: AuditKey,
+    pub metrics: PrometheusHandle,
+    pub node: NodeId,
+    pub boot: BootId,
+    pub clock: Clock,
+    /// Cancelled when the service stops: event streams end then, so that the server can.
+    pub shutdown: CancellationToken,
+    pub http: HttpConfig,
+}
+
+/// Everything that a handler can reach; clones share it.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    services: Services,
+    gate: Gate,
+    passwords: PasswordWork,
+    streams: Streams,
+    destination_checks: DestinationChecks,
+}
+
+impl AppState {
+    pub fn new(services: Services) -> Self {
+        Self(Arc::new(Inner {
+            gate: Gate::new(&services.http.limits),
+            passwords: PasswordWork::new(),
+            destination_checks: DestinationChecks::default(),
+            streams: Streams::new(services.http.limits.event_streams),
+            services,
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        (self.clock)()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn passwords(&self) -> &PasswordWork {
+        &self.0.passwords
+    }
+
+    pub(crate) fn destination_checks(&self) -> &DestinationChecks {
+        &self.0.destination_checks
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+}
+
+impl std::ops::Deref for AppState {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0.services
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Services")
+            .field("node", &self.node)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for AppState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.services.fmt(formatter)
+    }
+}

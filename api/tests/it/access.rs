@@ -1,0 +1,118 @@
+//! Who may call what: every route, every role, and nobody.
+
+use std::collections::BTreeSet;
+
+use api::{Access, RULES};
+use axum::http::{Method, StatusCode};
+use ledger::Role;
+
+use crate::app::{Answer, TestApp};
+
+const TRY_IT_ROUTES: &[&str] = &["/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
+
+/// An address of the route.
+fn address(route: &str) -> String {
+    route
+        .replace("{uid}", "1.2.3")
+        .replace("{artifact_id}", "018bcfe5-6800-7000-8000-000000000001")
+        .replace("/deliveries/{id}", "/deliveries/7")
+        .replace("/models/{id}", "/models/none")
+        .replace("{id}", "018bcfe5-6800-7000-8000-000000000000")
+        .replace("{name}", "nobody")
+        .replace("{source}", "main")
+        .replace("{*rest}", "index.html")
+}
+
+async fn call(app: &TestApp, method: &Method, route: &str, token: Option<&str>) -> Answer {
+    let call = app.call(method.clone(), &address(route));
+    match token {
+        Some(token) => call.bearer(token).send().await,
+        None => call.send().await,
+    }
+}
+
+/// Past the gate; what the handler then made of an empty request does not matter here.
+fn got_in(answer: &Answer) -> bool {
+    let nothing_there = answer.text().contains("nothing is at this address");
+    !nothing_there
+        && !matches!(
+            answer.status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::INTERNAL_SERVER_ERROR
+        )
+}
+
+#[tokio::test]
+async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
+    let app = TestApp::start().await;
+    for role in Role::ALL {
+        app.account(role.as_str(), *role).await;
+    }
+    for rule in RULES {
+        let Access::Roles(roles) = rule.access else { continue };
+        let name = format!("{} {}", rule.method, rule.route);
+        call(&app, &rule.method, rule.route, None).await.is_problem(401, "unauthenticated");
+        for role in Role::ALL {
+            // A fresh sign-in each time: one of the routes signs out.
+            let token = app.sign_in(role.as_str()).await["access_token"].as_str().unwrap().to_owned();
+            let answer = call(&app, &rule.method, rule.route, Some(&token)).await;
+            if roles.contains(role) {
+                assert!(got_in(&answer), "{name} keeps {role} out: {} {}", answer.status, answer.text());
+            } else {
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name} lets {role} in");
+                answer.is_problem(403, "forbidden");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn routes_for_nobody_in_particular_ask_for_no_sign_in() {
+    let app = TestApp::start().await;
+    for rule in RULES.iter().filter(|rule| matches!(rule.access, Access::Open)) {
+        let answer = call(&app, &rule.method, rule.route, None).await;
+        assert!(got_in(&answer), "{} {}: {} {}", rule.method, rule.route, answer.status, answer.text());
+    }
+    for rule in RULES.iter().filter(|rule| matches!(rule.access, Access::SignIn)) {
+        call(&app, &rule.method, rule.route, None).await.is_problem(415, "unsupported_media_type");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_orthanc_needs_the_secret_of_its_source() {
+    let app = TestApp::start().await;
+    let admin = app.key(Role::Admin).await;
+    for rule in RULES.iter().filter(|rule| matches!(rule.access, Access::SourceSecret)) {
+        call(&app, &rule.method, rule.route, None).await.is_problem(401, "bad_credentials");
+        call(&app, &rule.method, rule.route, Some(&admin)).await.is_problem(401, "bad_credentials");
+    }
+}
+
+#[test]
+fn every_documented_route_is_in_the_table_and_the_other_way_round() {
+    let document = serde_json::to_value(api::openapi()).unwrap();
+    let mut documented = BTreeSet::new();
+    for (route, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            documented.insert((method.to_uppercase(), route.clone()));
+        }
+    }
+    let listed: BTreeSet<_> = RULES
+        .iter()
+        .filter(|rule| !TRY_IT_ROUTES.contains(&rule.route))
+        .map(|rule| (rule.method.to_string(), rule.route.to_owned()))
+        .collect();
+    assert_eq!(documented, listed);
+    assert_eq!(listed.len() + TRY_IT_ROUTES.len(), RULES.len(), "a rule is there twice");
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_in_the_table_is_refused() {
+    let app = TestApp::start().await;
+    let admin = app.key(Role::Admin).await;
+    let answer = app.call(Method::DELETE, "/v1/studies").bearer(&admin).send().await;
+    answer.is_problem(405, "method_not_allowed");
+    assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
+}

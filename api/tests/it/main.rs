@@ -1,0 +1,22 @@
+//! The API from outside: requests in, answers out, over a real ledger and a real spool.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod app;
+mod seed;
+
+mod access;
+mod artifacts;
+mod errors;
+mod events;
+mod hooks;
+mod keys;
+mod openapi;
+mod paging;
+mod people;
+mod privacy;
+mod probes;
+mod sign_in;
+mod transport;
+mod upload;
+mod work;
