@@ -1,0 +1,203 @@
+//! What the service is told to do, read once and checked whole before any socket opens.
+//!
+//! Order: the compiled-in default file, `overread.toml`, the environment, `--set`. An
+//! unknown key, a bad value or two settings that contradict each other end the start with
+//! one sentence that names the key, the value and what is allowed. Nothing outside this
+//! module reads the environment.
+
+mod check;
+mod load;
+mod place;
+mod values;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use check::ConfigError;
+pub(crate) use load::{ConfigFile, Overrides, load};
+pub(crate) use place::{Destination, DestinationKind, Source};
+pub(crate) use values::{ByteSize, Secret};
+
+/// The commented file that is default and documentation at once.
+pub(crate) const DEFAULT_FILE: &str = include_str!("config/default.toml");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) http: Http,
+    pub(crate) dicom: Dicom,
+    pub(crate) database: Database,
+    pub(crate) spool: Spool,
+    pub(crate) models: Models,
+    pub(crate) runtime: Runtime,
+    pub(crate) readiness: Readiness,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log,
+    #[serde(default, rename = "source")]
+    pub(crate) sources: Vec<Source>,
+    #[serde(default, rename = "destination")]
+    pub(crate) destinations: Vec<Destination>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    Scp,
+    Api,
+    Pipeline,
+    Worker,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    #[serde(deserialize_with = "values::socket_address")]
+    pub(crate) listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) insecure: bool,
+    pub(crate) cors_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dicom {
+    #[serde(deserialize_with = "values::socket_address")]
+    pub(crate) listen: SocketAddr,
+    pub(crate) ae_title: String,
+    pub(crate) durability: Durability,
+    pub(crate) allow: Vec<Allow>,
+    pub(crate) allow_any: bool,
+    pub(crate) extra_sop_classes: Vec<imaging::Uid>,
+    pub(crate) associations_max: u32,
+    pub(crate) associations_per_peer_max: u32,
+    #[serde(default)]
+    pub(crate) tls: DicomTls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    Power,
+    Process,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Allow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ae_title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DicomTls {
+    #[serde(
+        default,
+        deserialize_with = "values::optional_socket_address",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    /// May hold a password: shown without it.
+    pub(crate) url: values::DatabaseUrl,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spool {
+    pub(crate) url: String,
+    pub(crate) min_free_bytes: ByteSize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Models {
+    pub(crate) dir: PathBuf,
+    pub(crate) device: Device,
+    pub(crate) threads: usize,
+    pub(crate) allow_demonstration: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Device {
+    Cpu,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Runtime {
+    pub(crate) onnxruntime: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Readiness {
+    pub(crate) quiet_seconds: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) requests_per_minute: std::num::NonZeroU32,
+    pub(crate) upload_bytes: ByteSize,
+    pub(crate) shutdown_seconds: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+impl Config {
+    pub(crate) fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// `sqlite:ledger.db` means a file in `data_dir`.
+    pub(crate) fn database_url(&self) -> String {
+        let url = self.database.url.expose();
+        match url.strip_prefix("sqlite:") {
+            Some(file) => format!("sqlite:{}", self.data_dir.join(file).display()),
+            None => url.to_owned(),
+        }
+    }
+
+    pub(crate) fn spool_dir(&self) -> PathBuf {
+        let folder = self.spool.url.strip_prefix("file:").unwrap_or(&self.spool.url);
+        self.data_dir.join(folder)
+    }
+
+    pub(crate) fn quarantine_dir(&self) -> PathBuf {
+        self.data_dir.join("quarantine")
+    }
+}

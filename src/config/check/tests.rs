@@ -1,0 +1,108 @@
+use figment::{
+    Figment,
+    providers::{Format, Toml},
+};
+
+use super::*;
+use crate::config::DEFAULT_FILE;
+
+fn read(text: &str) -> Result<(), ConfigError> {
+    let figment = Figment::from(Toml::string(DEFAULT_FILE)).merge(Toml::string(text));
+    let config: Config = figment.extract().map_err(ConfigError::from_figment)?;
+    whole(&config)
+}
+
+/// The sentence must name the key, and hold every word that says what to do.
+#[track_caller]
+fn refused(text: &str, words: &[&str]) {
+    let sentence = read(text).expect_err(text).to_string();
+    for word in words {
+        assert!(sentence.contains(word), "{text}\n  gives: {sentence}\n  without: {word}");
+    }
+    assert!(!sentence.contains('\n'), "one sentence: {sentence}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_is_allowed() {
+    refused(
+        "[dicom]\nlisten_on = '127.0.0.1:1'",
+        &["dicom.listen_on", "no known setting", "ae_title", "listen"],
+    );
+    refused("[dicm]\nlisten = '127.0.0.1:1'", &["dicm", "no known setting", "dicom"]);
+    refused(
+        "[[destination]]\nkind='folder'\nname='x'\npath='p'\npat='q'",
+        &["pat", "no known setting", "path"],
+    );
+}
+
+#[test]
+fn bad_values_are_named_with_what_is_expected() {
+    refused("[dicom]\nlisten = 'here'", &["dicom.listen", "here"]);
+    refused("[dicom]\ndurability = 'sometimes'", &["dicom.durability", "sometimes", "power", "process"]);
+    refused("[dicom]\nae_title = 'THIS TITLE IS TOO LONG'", &["dicom.ae_title", "16"]);
+    refused("[dicom]\nassociations_max = 0", &["dicom.associations_max", "at least 1"]);
+    refused("[readiness]\nquiet_seconds = 'long'", &["readiness.quiet_seconds", "long"]);
+    refused("[spool]\nmin_free_bytes = '2 parsecs'", &["spool.min_free_bytes", "parsecs", "512MiB"]);
+    refused("[spool]\nurl = 'ftp://x'", &["spool.url", "file:"]);
+    refused("[database]\nurl = 'mysql://x'", &["database.url", "sqlite:", "postgres://"]);
+    refused("[models]\ndevice = 'abacus'", &["models.device", "abacus", "cpu"]);
+    refused("[limits]\nrequests_per_minute = 0", &["limits.requests_per_minute"]);
+    refused("roles = ['scp', 'cook']", &["roles", "cook", "worker"]);
+    refused("roles = []", &["roles", "empty"]);
+    refused("[http]\ntrusted_proxies = ['proxy']", &["http.trusted_proxies", "proxy", "10.1.2.0/24"]);
+    refused("[dicom]\nallow = [{ address = '10.0.0.0/40' }]", &["dicom.allow.address", "10.0.0.0/40"]);
+    refused("[dicom]\nallow = [{}]", &["dicom.allow", "neither"]);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    refused("[http]\nlisten = '0.0.0.0:80'", &["http.listen", "tls_cert", "insecure"]);
+    refused("[http]\ntls_cert = 'a.pem'", &["http.tls_key", "missing"]);
+    refused("[http]\ntls_key = 'a.pem'", &["http.tls_cert", "missing"]);
+    refused("[dicom]\nlisten = '0.0.0.0:104'", &["dicom.listen", "dicom.allow", "allow_any"]);
+    refused("[dicom]\nallow_any = true\nallow = [{ ae_title = 'CT' }]", &["dicom.allow_any"]);
+    refused("[dicom.tls]\nlisten = '127.0.0.1:2762'", &["dicom.tls.cert", "missing"]);
+    refused("[dicom.tls]\ncert = 'a.pem'", &["dicom.tls.listen", "missing"]);
+    refused("roles = ['worker']", &["roles", "pipeline", "postgres"]);
+}
+
+#[test]
+fn sources_and_destinations_have_what_their_kind_needs() {
+    let destination = |keys: &str| format!("[[destination]]\nname = 'd'\n{keys}");
+    refused(&destination("kind = 'folder'"), &["destination.0.path", "missing", "folder"]);
+    refused(&destination("kind = 'cstore'\naddress = 'a:104'"), &["destination.0.ae_title", "missing"]);
+    refused(
+        &destination("kind = 'folder'\npath = 'p'\nurl = 'http://x'"),
+        &["destination.0.url", "does not belong"],
+    );
+    refused(&destination("kind = 'orthanc'\nurl = 'x:8042'"), &["destination.0.url", "http://HOST"]);
+    refused(
+        &destination("kind = 'orthanc'\nurl = 'http://me:pw@x'"),
+        &["destination.0.url", "username and password"],
+    );
+    refused(
+        &destination("kind = 'cstore'\naddress = 'pacs'\nae_title = 'P'"),
+        &["destination.0.address", "HOST:PORT"],
+    );
+    refused(
+        &destination("kind = 'pigeon'"),
+        &["destination.0.kind", "pigeon", "orthanc", "stow", "cstore", "folder"],
+    );
+    let twice = "[[destination]]\nname='d'\nkind='folder'\npath='p'\n".repeat(2);
+    refused(&twice, &["destination.name", "stands twice"]);
+    refused("[[source]]\nkind='orthanc'\nname='a b'\nurl='http://x'", &["source.name", "a b"]);
+}
+
+#[test]
+fn what_fits_together_is_accepted() {
+    for text in [
+        "[dicom]\nlisten = '0.0.0.0:104'\nallow = [{ ae_title = 'CT1', address = '10.1.2.0/24' }, { address = '::1' }]",
+        "[http]\nlisten = '0.0.0.0:80'\ninsecure = true",
+        "[http]\nlisten = '0.0.0.0:80'\ntrusted_proxies = ['10.0.0.7']",
+        "roles = ['scp']",
+        "roles = ['worker']\n[database]\nurl = 'postgres://a:b@c/d'",
+        "[[destination]]\nname = 'd'\nkind = 'orthanc'\nurl = 'http://x'\nusername = 'u'\npassword = 'p'",
+    ] {
+        assert_eq!(read(text), Ok(()), "{text}");
+    }
+}

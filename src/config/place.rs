@@ -1,0 +1,121 @@
+//! `[[source]]` and `[[destination]]`: which keys each kind needs, and which it must not have.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::Secret;
+
+/// Where studies are taken from, beside the DICOM listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Source {
+    pub(crate) kind: SourceKind,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<Secret>,
+    /// Authorities to believe beside those of the system, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook_secret: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SourceKind {
+    Orthanc,
+}
+
+/// Where results go. One flat table for every kind, so that a wrong key is named with its
+/// place; [`Destination::problem`] says what does not fit together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Destination {
+    pub(crate) kind: DestinationKind,
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<Secret>,
+    /// Authorities to believe beside those of the system, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ae_title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DestinationKind {
+    Orthanc,
+    Stow,
+    Cstore,
+    Folder,
+}
+
+impl DestinationKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Orthanc => "orthanc",
+            Self::Stow => "stow",
+            Self::Cstore => "cstore",
+            Self::Folder => "folder",
+        }
+    }
+
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Orthanc | Self::Stow => &["url"],
+            Self::Cstore => &["address", "ae_title"],
+            Self::Folder => &["path"],
+        }
+    }
+
+    fn allows(self) -> &'static [&'static str] {
+        match self {
+            Self::Orthanc | Self::Stow => &["url", "username", "password", "ca_file"],
+            Self::Cstore => &["address", "ae_title"],
+            Self::Folder => &["path"],
+        }
+    }
+}
+
+impl Destination {
+    /// The key that is missing or does not belong to this kind, with a sentence about it.
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        let given = [
+            ("url", self.url.is_some()),
+            ("username", self.username.is_some()),
+            ("password", self.password.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("address", self.address.is_some()),
+            ("ae_title", self.ae_title.is_some()),
+            ("path", self.path.is_some()),
+        ];
+        let is_given = |key: &str| given.iter().any(|(name, there)| *name == key && *there);
+        let kind = self.kind.name();
+        if let Some(key) = self.kind.needs().iter().find(|key| !is_given(key)) {
+            return Some((key, format!("is missing; a destination of kind \"{kind}\" needs it")));
+        }
+        let stranger = given.iter().find(|(key, there)| *there && !self.kind.allows().contains(key));
+        stranger.map(|(key, _)| {
+            (
+                *key,
+                format!(
+                    "does not belong to a destination of kind \"{kind}\"; allowed: {}",
+                    self.kind.allows().join(", ")
+                ),
+            )
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! The service: opens what the roles need, in the order in which things may fail, and ends it in reverse.
+//!
+//! Everything that can refuse the start (folder, database, spool, ONNX Runtime, ports) is opened
+//! before the first loop runs; afterwards a part that is down is a state to be shown, not an error.
+
+mod dicom;
+mod http;
+pub(crate) mod settings;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use inference::{Registry, Runtime};
+use ledger::{AuditKey, BootId, Ledger, Millis, NodeId};
+use metrics_exporter_prometheus::PrometheusHandle;
+use orthanc_bridge::{Bridge, Process};
+use pipeline::{Pipeline, PipelineHandle};
+use spool::Spool;
+use time::UtcOffset;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    config::{Config, Role},
+    data_dir::{DataDir, Lock},
+    store::open_ledger,
+};
+
+/// How often the metrics recorder tidies its histograms.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+const SESSIONS_UPKEEP: Duration = Duration::from_secs(60 * 60);
+
+/// A running service.
+pub(crate) struct Service {
+    pub(crate) ledger: Ledger,
+    http: Option<http::HttpServer>,
+    http_address: Option<SocketAddr>,
+    dicom: Option<dicom::DicomServer>,
+    pipeline: Option<Pipeline>,
+    bridge: Bridge,
+    upkeep: JoinHandle<()>,
+    shutdown: CancellationToken,
+    stop_within: Duration,
+    _lock: Lock,
+}
+
+/// What several parts are told about this process.
+struct Node {
+    installation: Uuid,
+    node: NodeId,
+    boot: BootId,
+    utc_offset: UtcOffset,
+}
+
+impl Service {
+    /// Opens and starts everything that the roles ask for. Results state their dates at `utc_offset`.
+    ///
+    /// # Errors
+    /// One sentence: what cannot be had, and what to do.
+    pub(crate) async fn start(config: Config, utc_offset: UtcOffset) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let lock = data_dir.lock()?;
+        let metrics = api::install_metrics().context("cannot start counting for /metrics")?;
+        let ledger = open_ledger(&config).await?;
+        let node = Node {
+            installation: data_dir.installation(&ledger).await?,
+            node: NodeId::new(host_name()),
+            boot: BootId::new(Uuid::now_v7().to_string()),
+            utc_offset,
+        };
+        let spool = open_spool(&config).await?;
+        scp::reconcile(&spool, &ledger, &node.node, &node.boot)
+            .await
+            .context("cannot bring spool and database together")?;
+        let registry = Arc::new(open_models(&config).await?);
+
+        let shutdown = CancellationToken::new();
+        let dicom = dicom::DicomServer::bind(&config, &node, &spool, &ledger)?;
+        let http = match config.has_role(Role::Api) {
+            true => Some(http::HttpListener::bind(&config.http).await?),
+            false => None,
+        };
+
+        let bridge = start_bridge(&config, &node, &ledger, &spool, &shutdown)?;
+        let pipeline_config = settings::pipeline(&config, &node)?;
+        let unusable = "cannot use the settings of a destination";
+        let (pipeline, answers) = match config.has_role(Role::Pipeline) || config.has_role(Role::Worker) {
+            true => {
+                let pipeline = Pipeline::start(pipeline_config, &ledger, &spool, registry.clone(), &shutdown);
+                let pipeline = pipeline.context(unusable)?;
+                let answers = pipeline.handle();
+                (Some(pipeline), answers)
+            }
+            // A node without loops still answers questions about studies.
+            false => (
+                None,
+                PipelineHandle::detached(pipeline_config, &ledger, registry.clone()).context(unusable)?,
+            ),
+        };
+        let dicom = dicom.map(|bound| bound.serve(&shutdown));
+        let http_address = http.as_ref().map(http::HttpListener::address).transpose()?;
+        let http = match http {
+            Some(listener) => {
+                let services = api::Services {
+                    ledger: ledger.clone(),
+                    spool: spool.clone(),
+                    spool_root: config.spool_dir(),
+                    registry,
+                    pipeline: answers,
+                    bridge: bridge.handle(),
+                    signer: api::TokenSigner::new(&data_dir.key("token")?)?,
+                    audit_key: AuditKey::new(data_dir.key("audit")?),
+                    metrics: metrics.clone(),
+                    node: node.node,
+                    boot: node.boot,
+                    clock: Arc::new(Millis::now),
+                    shutdown: shutdown.clone(),
+                    http: settings::http(&config, listener.is_tls())?,
+                };
+                Some(listener.serve(api::router(api::AppState::new(services)))?)
+            }
+            None => None,
+        };
+        let upkeep = tokio::spawn(upkeep(metrics, ledger.clone()));
+        let stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
+        let service = Self {
+            ledger,
+            http,
+            http_address,
+            dicom,
+            pipeline,
+            bridge,
+            upkeep,
+            shutdown,
+            stop_within,
+            _lock: lock,
+        };
+        service.announce(&config);
+        Ok(service)
+    }
+
+    fn announce(&self, config: &Config) {
+        if let Some(address) = self.dicom_address() {
+            info!(%address, ae_title = config.dicom.ae_title, "listening for DICOM on {address}");
+        }
+        if let Some(address) = self.http_address {
+            info!(%address, "listening for HTTP on {address}");
+        }
+    }
+
+    pub(crate) fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    pub(crate) fn dicom_address(&self) -> Option<SocketAddr> {
+        self.dicom.as_ref().map(dicom::DicomServer::address)
+    }
+
+    /// Takes nothing new, finishes or hands back what is held, and ends within the configured
+    /// time; what does not finish by then is left to its lease and lost to nobody.
+    ///
+    /// # Errors
+    /// When a part ended badly; the others are ended all the same.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        info!("stopping");
+        self.shutdown.cancel();
+        let dicom = async {
+            match self.dicom {
+                Some(dicom) => dicom.stopped().await,
+                None => Ok(()),
+            }
+        };
+        let http = async {
+            match self.http {
+                Some(http) => http.stop(self.stop_within).await,
+                None => Ok(()),
+            }
+        };
+        let pipeline = async {
+            if let Some(pipeline) = self.pipeline {
+                pipeline.stopped().await;
+            }
+        };
+        let (dicom, http, (), ()) = tokio::join!(dicom, http, pipeline, self.bridge.stopped());
+        self.upkeep.abort();
+        self.ledger.close().await;
+        info!("stopped");
+        dicom.and(http)
+    }
+}
+
+/// Tidies histograms, and sign-ins that have run out.
+async fn upkeep(metrics: PrometheusHandle, ledger: Ledger) {
+    let mut histograms = tokio::time::interval(METRICS_UPKEEP);
+    let mut sessions = tokio::time::interval(SESSIONS_UPKEEP);
+    loop {
+        tokio::select! {
+            _ = histograms.tick() => metrics.run_upkeep(),
+            _ = sessions.tick() => {
+                if let Err(error) = ledger.delete_expired_sessions(Millis::now()).await {
+                    warn!(error = %error, "cannot delete sign-ins that have run out");
+                }
+            }
+        }
+    }
+}
+
+async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+    let settings = settings::spool(config);
+    let opened = tokio::task::spawn_blocking(move || Spool::open(settings)).await;
+    opened.context("opening the spool ended badly")?.context("cannot open the spool")
+}
+
+/// The models of a node that runs or routes to them. A package that cannot be used is left out
+/// and named in `/ready`; images go on being received.
+async fn open_models(config: &Config) -> anyhow::Result<Registry> {
+    if !config.has_role(Role::Worker) && !config.has_role(Role::Pipeline) {
+        return Ok(Registry::empty());
+    }
+    let (library, dir) = (settings::onnxruntime(config), config.models.dir.clone());
+    let options = settings::registry(config);
+    let registry = tokio::task::spawn_blocking(move || {
+        let runtime = Runtime::open(library.as_deref())?;
+        Registry::load(&dir, &runtime, options)
+            .with_context(|| format!("cannot use models.dir {}", dir.display()))
+    });
+    let registry = registry.await.context("loading the models ended badly")??;
+    for model in registry.active() {
+        let package = model.package();
+        info!(model.id = %package.id, version = %package.version, "model {} is in service", package.full_name());
+    }
+    for refused in registry.refused() {
+        warn!(package = %refused.dir.display(), reason = %refused.reason, "a model is not in service");
+    }
+    Ok(registry)
+}
+
+fn start_bridge(
+    config: &Config,
+    node: &Node,
+    ledger: &Ledger,
+    spool: &Spool,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Bridge> {
+    // One node follows the feeds: the one that decides.
+    let sources = match config.has_role(Role::Pipeline) {
+        true => settings::sources(config)?,
+        false => Vec::new(),
+    };
+    let process = Process { node: node.node.clone(), boot: node.boot.clone() };
+    Bridge::start(sources, ledger, spool, &process, shutdown).context("cannot use the settings of a source")
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

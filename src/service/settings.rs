@@ -1,0 +1,184 @@
+//! From what a site wrote to what each part wants to know.
+
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use imaging::SopClassUid;
+use inference::{Demonstrations, Device, ModelId, RegistryOptions};
+use ipnet::IpNet;
+use orthanc_bridge::{Connection, Credentials, SourceConfig};
+use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig};
+use scp::{AeTitle, ClientCertificates, ClientOptions, PeerRule, ScpConfig};
+use spool::SpoolConfig;
+
+use super::Node;
+use crate::config::{self, Config, Destination, Durability, Role, Secret};
+
+/// How often Orthanc's change log is read, beside its webhook.
+const POLL: Duration = Duration::from_secs(2);
+
+pub(crate) fn spool(config: &Config) -> SpoolConfig {
+    SpoolConfig {
+        durability: match config.dicom.durability {
+            Durability::Power => spool::Durability::Power,
+            Durability::Process => spool::Durability::Process,
+        },
+        min_free_bytes: config.spool.min_free_bytes.0,
+        ..SpoolConfig::new(config.spool_dir(), config.quarantine_dir())
+    }
+}
+
+pub(crate) fn onnxruntime(config: &Config) -> Option<PathBuf> {
+    let path = &config.runtime.onnxruntime;
+    (!path.as_os_str().is_empty()).then(|| path.clone())
+}
+
+pub(crate) fn registry(config: &Config) -> RegistryOptions {
+    let named = config.models.allow_demonstration.iter().map(|id| ModelId::new(id)).collect();
+    RegistryOptions {
+        allow_demonstration: Demonstrations::Named(named),
+        device: device(config),
+        threads: threads(config),
+    }
+}
+
+pub(crate) fn device(config: &Config) -> Device {
+    match config.models.device {
+        config::Device::Cpu => Device::Cpu,
+    }
+}
+
+/// Threads of one model: as many as the machine has cores, unless told.
+pub(crate) fn threads(config: &Config) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(config.models.threads).unwrap_or_else(cores)
+}
+
+pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
+    let dicom = &config.dicom;
+    let mut scp =
+        ScpConfig::new(dicom.listen, ae_title(&dicom.ae_title)?, node.node.clone(), node.boot.clone());
+    scp.allow = dicom.allow.iter().map(peer_rule).collect::<anyhow::Result<_>>()?;
+    scp.allow_any = dicom.allow_any;
+    scp.extra_sop_classes = dicom.extra_sop_classes.iter().cloned().map(SopClassUid::from).collect();
+    scp.limits.associations_max = dicom.associations_max as usize;
+    scp.limits.associations_per_peer_max = dicom.associations_per_peer_max as usize;
+    scp.timeouts.grace = Duration::from_secs(config.limits.shutdown_seconds.into());
+    if let (Some(listen), Some(cert), Some(key)) = (dicom.tls.listen, &dicom.tls.cert, &dicom.tls.key) {
+        let client = match &dicom.tls.client_ca {
+            Some(authorities) => ClientCertificates::Required(authorities.clone()),
+            None => ClientCertificates::NotAsked,
+        };
+        scp.tls = Some(scp::TlsConfig { listen, cert: cert.clone(), key: key.clone(), client });
+    }
+    Ok(scp)
+}
+
+fn peer_rule(allow: &config::Allow) -> anyhow::Result<PeerRule> {
+    Ok(PeerRule {
+        ae_title: allow.ae_title.as_deref().map(ae_title).transpose()?,
+        address: allow.address.as_deref().map(|text| network("dicom.allow.address", text)).transpose()?,
+    })
+}
+
+pub(crate) fn ae_title(text: &str) -> anyhow::Result<AeTitle> {
+    AeTitle::parse(text).with_context(|| format!("{text:?} is no AE title"))
+}
+
+pub(super) fn pipeline(config: &Config, node: &Node) -> anyhow::Result<PipelineConfig> {
+    let mut pipeline = PipelineConfig::new(node.installation, node.node.clone(), node.boot.clone());
+    pipeline.part = match (config.has_role(Role::Pipeline), config.has_role(Role::Worker)) {
+        (true, true) | (false, false) => Part::All,
+        (true, false) => Part::Decide,
+        (false, true) => Part::Work,
+    };
+    pipeline.patience = Patience::with_quiet(Duration::from_secs(config.readiness.quiet_seconds.into()));
+    pipeline.destinations =
+        config.destinations.iter().map(|one| destination(one, config)).collect::<anyhow::Result<_>>()?;
+    pipeline.stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
+    pipeline.utc_offset = node.utc_offset;
+    Ok(pipeline)
+}
+
+/// The checks of the configuration have seen to it that each kind has what it needs.
+pub(crate) fn destination(destination: &Destination, config: &Config) -> anyhow::Result<DestinationConfig> {
+    let missing = |key: &str| format!("destination {} has no {key}", destination.name);
+    let rest = || {
+        let url = destination.url.as_deref().with_context(|| missing("url"))?;
+        connection(
+            url,
+            destination.username.as_deref(),
+            destination.password.as_ref(),
+            destination.ca_file.as_ref(),
+        )
+    };
+    let kind = match destination.kind {
+        config::DestinationKind::Folder => {
+            DestinationKind::Folder { path: destination.path.clone().with_context(|| missing("path"))? }
+        }
+        config::DestinationKind::Orthanc => DestinationKind::Orthanc { connection: rest()? },
+        config::DestinationKind::Stow => DestinationKind::Stow { connection: rest()? },
+        config::DestinationKind::Cstore => {
+            let address = destination.address.as_deref().with_context(|| missing("address"))?;
+            let called = ae_title(destination.ae_title.as_deref().with_context(|| missing("ae_title"))?)?;
+            let calling = ae_title(&config.dicom.ae_title)?;
+            DestinationKind::Cstore { peer: ClientOptions::new(address, called, calling) }
+        }
+    };
+    Ok(DestinationConfig { name: destination.name.clone(), kind })
+}
+
+pub(super) fn sources(config: &Config) -> anyhow::Result<Vec<SourceConfig>> {
+    let source = |source: &config::Source| {
+        Ok(SourceConfig {
+            name: source.name.clone(),
+            connection: connection(
+                &source.url,
+                source.username.as_deref(),
+                source.password.as_ref(),
+                source.ca_file.as_ref(),
+            )?,
+            webhook_secret: source.webhook_secret.as_ref().map(|secret| secret.expose().to_owned()),
+            poll: POLL,
+        })
+    };
+    config.sources.iter().map(source).collect()
+}
+
+fn connection(
+    url: &str,
+    username: Option<&str>,
+    password: Option<&Secret>,
+    ca_file: Option<&PathBuf>,
+) -> anyhow::Result<Connection> {
+    let mut connection = Connection::to(url)?;
+    connection.ca_file = ca_file.cloned();
+    connection.credentials = username.map(|username| Credentials {
+        username: username.to_owned(),
+        password: password.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+    });
+    Ok(connection)
+}
+
+/// An address alone is the network of that one address.
+fn network(key: &str, text: &str) -> anyhow::Result<IpNet> {
+    let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    parsed.with_context(|| format!("{key} holds {text:?}, which is no address or network"))
+}
+
+pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpConfig> {
+    let http = &config.http;
+    let mut api = api::HttpConfig::default();
+    api.listener = if is_tls { api::Listener::Tls } else { api::Listener::Plain };
+    api.plain = if http.insecure { api::Plain::Everywhere } else { api::Plain::LoopbackOnly };
+    api.trusted_proxies = http
+        .trusted_proxies
+        .iter()
+        .map(|text| network("http.trusted_proxies", text))
+        .collect::<anyhow::Result<_>>()?;
+    let origins = http.cors_origins.iter().map(|origin| origin.parse());
+    api.cors_origins = origins.collect::<Result<_, _>>().context("http.cors_origins holds no origin")?;
+    api.limits.requests_per_minute = config.limits.requests_per_minute;
+    api.limits.upload_bytes = usize::try_from(config.limits.upload_bytes.0).unwrap_or(usize::MAX);
+    Ok(api)
+}

@@ -1,0 +1,112 @@
+//! The binary, started as a user would, in a folder and on ports of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use peers::{Guarded, Http, free_port, mortal, wait_until};
+
+/// A folder with an `overread.toml`, in which the binary runs.
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    http_port: u16,
+    dicom_port: u16,
+}
+
+/// A service that serves.
+pub(crate) struct Service {
+    pub(crate) process: Guarded,
+    pub(crate) api: Http,
+}
+
+impl Site {
+    /// A site whose configuration is ports and shipped models, then `more`.
+    pub(crate) fn new(more: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("overread-site").tempdir().expect("a temporary folder");
+        let (http_port, dicom_port) = (free_port(), free_port());
+        let site = Self { folder, http_port, dicom_port };
+        let models = peers::workspace().join("models");
+        site.configure(&format!(
+            "[http]\nlisten = \"127.0.0.1:{http_port}\"\n\
+             [dicom]\nlisten = \"127.0.0.1:{dicom_port}\"\n\
+             [models]\ndir = {models:?}\nallow_demonstration = [\"mr-brain-seg\"]\n\
+             [readiness]\nquiet_seconds = 1\n\
+             [limits]\nrequests_per_minute = 100000\n\
+             [runtime]\nonnxruntime = {:?}\n{more}",
+            peers::onnxruntime(),
+        ));
+        site
+    }
+
+    /// Writes another `overread.toml`.
+    pub(crate) fn configure(&self, text: &str) {
+        std::fs::write(self.folder.path().join("overread.toml"), text).expect("a file in our folder");
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn dicom_port(&self) -> u16 {
+        self.dicom_port
+    }
+
+    pub(crate) fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// A command of the binary, run to its end in this site's folder.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_overread"));
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        command.output().unwrap_or_else(|error| panic!("cannot run overread: {error}"))
+    }
+
+    /// Starts `overread serve` without waiting for anything.
+    pub(crate) fn spawn(&self) -> Guarded {
+        let mut command = mortal(env!("CARGO_BIN_EXE_overread"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .expect("a file in our folder");
+        command.arg("serve").current_dir(self.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Guarded::spawn(command)
+    }
+
+    /// Starts `overread serve`, waits until it is ready and signs a client in.
+    pub(crate) fn serve(&self) -> Service {
+        let mut process = self.spawn();
+        let api = Http::new(&format!("http://127.0.0.1:{}", self.http_port));
+        wait_until("the service to be ready", Duration::from_secs(60), || {
+            assert!(process.is_running(), "the service ended:\n{}", self.log());
+            api.try_get("/ready").ok().filter(|answer| answer.status == 200)
+        });
+        let key = self.key("e2e", "admin");
+        Service { process, api: api.with_bearer(&key) }
+    }
+
+    /// An API key, made as an administrator makes one.
+    pub(crate) fn key(&self, name: &str, role: &str) -> String {
+        let output = self.run(&["key", "create", "--name", name, "--role", role]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("the key is text");
+        text.lines().last().expect("the key is on the last line").to_owned()
+    }
+}
+
+/// What a refused start said: its exit code and the whole of standard error.
+pub(crate) fn refusal(output: &Output) -> (i32, String) {
+    let code = output.status.code().expect("it ended by itself");
+    (code, String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+}

@@ -1,0 +1,98 @@
+//! Child processes that end with their owner, ports, and waiting for something to become true.
+
+use std::{
+    ffi::OsStr,
+    net::TcpListener,
+    process::{Child, Command},
+    sync::{LazyLock, mpsc},
+    time::{Duration, Instant},
+};
+
+/// A port that was free a moment ago.
+///
+/// # Panics
+/// When the machine has no free port on loopback.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// Asks `probe` until it gives something, at most for `limit`.
+///
+/// # Panics
+/// With `what` when the time is over.
+#[track_caller]
+pub fn wait_until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(begin.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// A command whose process dies with ours, however ours ends: a cluster kept in a static
+/// would outlive a test that is killed.
+pub fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
+
+/// The kernel ends a mortal child with the *thread* that started it, and the threads of tests
+/// are short-lived: one thread that never ends starts all of them.
+static STARTER: LazyLock<mpsc::Sender<Request>> = LazyLock::new(|| {
+    let (sender, receiver) = mpsc::channel::<Request>();
+    std::thread::spawn(move || {
+        for (mut command, answer) in receiver {
+            answer.send(command.spawn()).ok();
+        }
+    });
+    sender
+});
+
+/// A child that is killed when this value goes.
+#[derive(Debug)]
+pub struct Guarded(pub Child);
+
+impl Guarded {
+    /// Starts `command`, best made by [`mortal`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn spawn(command: Command) -> Self {
+        let what = format!("{command:?}");
+        let (sender, receiver) = mpsc::channel();
+        STARTER.send((command, sender)).expect("the starter never ends");
+        let child = receiver.recv().expect("the starter always answers");
+        Self(child.unwrap_or_else(|error| panic!("cannot start {what}: {error}")))
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(&mut self) {
+        // Both fail only when the child is already gone, which is what is wanted.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg(self.0.id().to_string()).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot signal process {}", self.0.id());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
