@@ -3,13 +3,13 @@
 use std::{
     net::TcpListener,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     time::Duration,
 };
 
-use peers::{Postgres, wait_until};
+use peers::{Guarded, Postgres, mortal, wait_until};
 
-use crate::service::{Site, refusal};
+use crate::service::{COMMAND_LIMIT, Site, refusal};
 
 /// Ends by itself, with `code`, and one line that holds every one of `words`.
 #[track_caller]
@@ -47,12 +47,9 @@ fn an_unknown_setting_is_refused_with_what_is_allowed() {
 #[test]
 fn a_bad_value_from_the_environment_is_named_with_its_place() {
     let site = Site::new("");
-    let output = Command::new(env!("CARGO_BIN_EXE_overread"))
-        .arg("config")
-        .env("OVERREAD__READINESS__QUIET_SECONDS", "soon")
-        .current_dir(site.path())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run overread: {error}"));
+    let mut command = mortal(env!("CARGO_BIN_EXE_overread"));
+    command.arg("config").env("OVERREAD__READINESS__QUIET_SECONDS", "soon").current_dir(site.path());
+    let output = Guarded::output(command, COMMAND_LIMIT);
     refused(&output, 64, &["readiness.quiet_seconds", "soon", "environment"]);
 }
 
@@ -99,7 +96,7 @@ fn a_database_that_does_not_exist_is_named() {
 fn a_model_without_weights_is_refused_with_the_file_that_is_missing() {
     let site = Site::new("");
     let package = site.path().join("mr-brain-seg");
-    copy_package(&peers::workspace().join("models/mr-brain-seg"), &package);
+    copy(&peers::workspace().join("models/mr-brain-seg"), &package);
     std::fs::remove_file(package.join("model.onnx")).unwrap();
     refused(&site.run(&["model", "check", "mr-brain-seg"]), 1, &["model.onnx"]);
 }
@@ -115,8 +112,7 @@ fn a_model_that_does_not_exist_is_refused_with_those_that_do() {
 #[test]
 fn a_missing_onnx_runtime_is_refused_with_how_to_get_it() {
     let site = Site::new("");
-    let output = without_runtime(&site).args(["serve", "--set", "runtime.onnxruntime="]).output();
-    refused(&output.unwrap(), 1, &["ONNX Runtime", "make runtime"]);
+    refused(&serve_with_runtime(&site, ""), 1, &["ONNX Runtime", "make runtime"]);
 }
 
 #[test]
@@ -124,18 +120,14 @@ fn an_onnx_runtime_of_the_wrong_version_is_refused_with_the_one_that_is_needed()
     let old = peers::workspace().join(".venv/old-onnxruntime/onnxruntime/capi/libonnxruntime.so.1.22.1");
     assert!(old.is_file(), "{} is missing: run `make peers`", old.display());
     let site = Site::new("");
-    let setting = format!("runtime.onnxruntime={}", old.display());
-    let output = without_runtime(&site).args(["serve", "--set", &setting]).output();
-    refused(&output.unwrap(), 1, &["1.22", "1.24"]);
+    refused(&serve_with_runtime(&site, &old.to_string_lossy()), 1, &["1.22", "1.24"]);
 }
 
 #[test]
 fn a_file_that_is_no_onnx_runtime_is_refused() {
     let site = Site::new("");
     std::fs::write(site.path().join("libonnxruntime.so"), "not a library").unwrap();
-    let output =
-        without_runtime(&site).args(["serve", "--set", "runtime.onnxruntime=libonnxruntime.so"]).output();
-    refused(&output.unwrap(), 1, &["libonnxruntime.so"]);
+    refused(&serve_with_runtime(&site, "libonnxruntime.so"), 1, &["libonnxruntime.so"]);
 }
 
 #[test]
@@ -148,18 +140,24 @@ fn a_second_service_on_the_same_data_is_refused() {
     drop(service);
 }
 
-/// The binary where no ONNX Runtime is found by accident.
-fn without_runtime(site: &Site) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_overread"));
+/// `overread serve` as installed elsewhere: beside the built binary lies the workspace's own
+/// ONNX Runtime, which would be found.
+fn serve_with_runtime(site: &Site, library: &str) -> Output {
+    let installed = site.path().join("overread");
+    copy(Path::new(env!("CARGO_BIN_EXE_overread")), &installed);
+    let mut command = mortal(installed);
     command
+        .args(["serve", "--set", &format!("runtime.onnxruntime={library}")])
         .current_dir(site.path())
         .env_remove("ORT_DYLIB_PATH")
+        .env_remove("VIRTUAL_ENV")
         .env_remove("OVERREAD__RUNTIME__ONNXRUNTIME");
-    command.stdin(Stdio::null());
-    command
+    Guarded::output(command, COMMAND_LIMIT)
 }
 
-fn copy_package(from: &Path, to: &Path) {
+/// By a process of its own: a file that this one had open for writing could not be executed while
+/// another test is starting a child.
+fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-r").arg(from).arg(to).status();
     assert!(status.is_ok_and(|status| status.success()), "cannot copy {}", from.display());
 }

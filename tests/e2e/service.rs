@@ -2,11 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     time::Duration,
 };
 
 use peers::{Guarded, Http, free_port, mortal, wait_until};
+
+/// Far more than any command needs, even on a busy machine.
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 
 /// A folder with an `overread.toml`, in which the binary runs.
 pub(crate) struct Site {
@@ -67,9 +70,9 @@ impl Site {
 
     /// A command of the binary, run to its end in this site's folder.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_overread"));
-        command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        command.output().unwrap_or_else(|error| panic!("cannot run overread: {error}"))
+        let mut command = mortal(env!("CARGO_BIN_EXE_overread"));
+        command.args(args).current_dir(self.path());
+        Guarded::output(command, COMMAND_LIMIT)
     }
 
     /// Starts `overread serve` without waiting for anything.

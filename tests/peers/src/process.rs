@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    io::Read,
     net::TcpListener,
-    process::{Child, Command},
+    process::{Child, Command, Output, Stdio},
     sync::{LazyLock, mpsc},
     time::{Duration, Instant},
 };
@@ -73,6 +74,23 @@ impl Guarded {
         Self(child.unwrap_or_else(|error| panic!("cannot start {what}: {error}")))
     }
 
+    /// Runs `command` to its end without a standard input: what [`Command::output`] does, but a
+    /// command that does not end fails the test instead of holding it for ever.
+    ///
+    /// # Panics
+    /// When it cannot be started, or runs longer than `limit`.
+    #[track_caller]
+    pub fn output(mut command: Command, limit: Duration) -> Output {
+        let what = format!("{command:?} to end");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Self::spawn(command);
+        let stdout = read_all(child.0.stdout.take());
+        let stderr = read_all(child.0.stderr.take());
+        let status = wait_until(&what, limit, || child.0.try_wait().ok().flatten());
+        let text = |reader: std::thread::JoinHandle<Vec<u8>>| reader.join().expect("a reader never panics");
+        Output { status, stdout: text(stdout), stderr: text(stderr) }
+    }
+
     /// `kill -9`, and waits for the end.
     pub fn kill(&mut self) {
         // Both fail only when the child is already gone, which is what is wanted.
@@ -89,6 +107,18 @@ impl Guarded {
     pub fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
+}
+
+/// Reads a pipe on a thread of its own, so that a child never waits for us.
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read before an error is what a person needs to see.
+            pipe.read_to_end(&mut bytes).ok();
+        }
+        bytes
+    })
 }
 
 impl Drop for Guarded {
