@@ -11,12 +11,17 @@ pub(crate) struct Failure {
 
 /// The work failed.
 const FAILED: u8 = 1;
-/// The configuration was refused before anything was started (EX_USAGE of sysexits.h).
-const CONFIGURATION: u8 = 64;
+/// Refused before anything was started: the command line or the configuration (EX_USAGE of sysexits.h).
+const USAGE: u8 = 64;
 
 impl Failure {
     pub(crate) fn configuration(error: impl fmt::Display) -> Self {
-        Self { code: CONFIGURATION, sentence: format!("cannot use the configuration: {error}") }
+        Self { code: USAGE, sentence: format!("cannot use the configuration: {error}") }
+    }
+
+    /// Flags that contradict each other.
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
+        Self { code: USAGE, sentence: sentence.into() }
     }
 
     /// What was being done, then why it failed with all causes, in one line.

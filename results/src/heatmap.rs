@@ -1,17 +1,19 @@
 //! Heatmaps: where a classifier looked, as a colour picture that any viewer shows.
 //!
 //! A Multi-frame True Color Secondary Capture (PS3.3 §A.8.5) whose frames keep the place of their
-//! source frames. The colours are for people; the numbers of the answer are in the report.
+//! source frames. The colours are for people; the numbers of the answer are in the report. What a
+//! demonstration model looked at says so in the picture itself, where no viewer can leave it out.
 
 use dicom_core::{PrimitiveValue, dicom_value, value::C};
 use dicom_dictionary_std::{tags, uids};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
 use crate::{
-    EncodeError, Encoded, Production, Role, Source, SourceFrame,
+    DEMONSTRATION_NOTICE, EncodeError, Encoded, IntendedUse, Production, Role, Source, SourceFrame,
     concepts::SOURCE_IMAGE,
     context::{self, Place, announced},
     dataset::{DataSet, Elements, sop_reference, truncated},
+    picture::Picture,
     segmentation::{append_pixel_data, frame_of_reference},
     validate,
 };
@@ -57,7 +59,11 @@ pub fn heatmap(input: &HeatmapInput<'_>) -> Result<Encoded, EncodeError> {
         let gray = Gray::of(input.underlay);
         for (slice, heat) in input.heat.axis_iter(Axis(0)).enumerate() {
             let underlay = input.underlay.map(|underlay| underlay.index_axis_move(Axis(0), slice));
+            let start = bytes.len();
             paint(bytes, heat, underlay, gray);
+            if input.production.intended_use == IntendedUse::Demonstration {
+                Picture::new(&mut bytes[start..], heat.ncols()).caption(DEMONSTRATION_NOTICE);
+            }
         }
         Ok(())
     })?;

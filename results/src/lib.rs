@@ -20,6 +20,7 @@ mod follow_up;
 mod heatmap;
 mod identity;
 mod labels_file;
+mod picture;
 mod production;
 mod report;
 mod segment;
@@ -39,7 +40,8 @@ pub use heatmap::{HeatmapInput, heatmap};
 pub use identity::{Identity, Role};
 pub use labels_file::{LabelsFileError, open_labels};
 pub use production::{
-    Algorithm, DEMONSTRATION_NOTICE, EmptyFrames, IntendedUse, Packing, Production, Profile, SegmentationType,
+    Algorithm, Compression, DEMONSTRATION_NOTICE, EmptyFrames, IntendedUse, Packing, Production, Profile,
+    SegmentationType,
 };
 pub use report::{ReportInput, report};
 pub use segment::{AlgorithmType, Segment};

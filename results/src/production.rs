@@ -47,6 +47,8 @@ pub struct Profile {
     /// Part of each UID: two profiles of one job are two sets of objects.
     pub name: String,
     pub segmentation: SegmentationType,
+    /// Of label maps; other segmentations are never compressed.
+    pub compression: Compression,
     pub packing: Packing,
     pub empty_frames: EmptyFrames,
 }
@@ -57,6 +59,7 @@ impl Default for Profile {
         Self {
             name: "default".into(),
             segmentation: SegmentationType::Binary,
+            compression: Compression::None,
             packing: Packing::OneFile,
             empty_frames: EmptyFrames::LeaveOut,
         }
@@ -72,6 +75,15 @@ pub enum SegmentationType {
     LabelMap,
     /// The label map as 0 and the largest value: for readers of FRACTIONAL only.
     Fractional,
+}
+
+/// How the pixels of a label map are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Explicit VR Little Endian, which everybody reads.
+    None,
+    /// RLE Lossless: a label map of a whole body in a few percent of the bytes.
+    Rle,
 }
 
 /// Whether segments share a file.

@@ -10,12 +10,15 @@ mod image;
 mod labels;
 mod pack;
 mod pixels;
+mod rle;
 
 use dicom_dictionary_std::uids;
 use imaging::Uid;
 use ndarray::ArrayView3;
 
-use crate::{EncodeError, Encoded, Packing, Production, Role, Segment, SegmentationType, Source, validate};
+use crate::{
+    Compression, EncodeError, Encoded, Packing, Production, Role, Segment, SegmentationType, Source, validate,
+};
 
 use frames::{Content, Scan};
 pub(crate) use image::frame_of_reference;
@@ -94,7 +97,7 @@ fn write(
         .collect();
     let content = Content::of(input, scan, &segments);
     let head = image::head(input, &segments, &content, &part);
-    let mut encoded = Encoded::begin(Role::Segmentation, &head, uids::EXPLICIT_VR_LITTLE_ENDIAN)?;
+    let mut encoded = Encoded::begin(Role::Segmentation, &head, transfer_syntax(input.production))?;
     groups::append(&mut encoded.bytes, input, &content)?;
     pixels::append(&mut encoded.bytes, input, scan, labels, &segments, &content)?;
     validate(&encoded.bytes, Some(input.source)).map_err(EncodeError::Invalid)?;
@@ -138,6 +141,14 @@ pub(crate) fn tracking(production: &Production, segment: &Segment) -> (String, U
         let uid = production.identity.tracking(&format!("segment {}", segment.value));
         (format!("{} {}", production.algorithm.id, segment.label), uid)
     })
+}
+
+/// Only label maps are compressed: viewers do not decode anything else (1-bit RLE least of all).
+fn transfer_syntax(production: &Production) -> &'static str {
+    match (production.profile.segmentation, production.profile.compression) {
+        (SegmentationType::LabelMap, Compression::Rle) => uids::RLE_LOSSLESS,
+        _ => uids::EXPLICIT_VR_LITTLE_ENDIAN,
+    }
 }
 
 pub(crate) fn sop_class(kind: SegmentationType) -> &'static str {

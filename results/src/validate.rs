@@ -53,6 +53,8 @@ pub enum Violation {
     Dimensions { frame: usize, found: usize, expected: usize },
     #[error("Pixel Data has not the {expected} bytes that the frames need")]
     PixelLength { expected: u64 },
+    #[error("Pixel Data has {found} fragments, {expected} frames are described")]
+    Fragments { expected: usize, found: usize },
     #[error("a content item has no {0}")]
     ContentItem(&'static str),
     #[error("a measurement group has no tracking identifiers")]

@@ -1,12 +1,12 @@
 //! `overread seg`: a ready label map becomes a DICOM segmentation, without any model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use results::{
-    Algorithm, Description, Identity, IntendedUse, Production, Profile, Segmentation, SegmentationInput,
-    SegmentationType, Source, open_labels, segmentation_of_planes,
+    Algorithm, Compression, Description, Identity, IntendedUse, Production, Profile, Segmentation,
+    SegmentationInput, SegmentationType, Source, open_labels, segmentation_of_planes,
 };
 use serde_json::json;
 use time::OffsetDateTime;
@@ -19,7 +19,7 @@ use crate::exit::Failure;
 #[command(after_help = "\
 Examples:
   overread seg --source series/ --labels mask.nii.gz --describe labels.toml --out seg.dcm
-  overread seg --source series/ --labels mask.npy --describe dcmqi.json --out seg.dcm --kind labelmap
+  overread seg --source series/ --labels mask.npy --describe dcmqi.json --out seg.dcm --kind labelmap --rle
 
 A .npy array is (slice along the normal, row, column); NIfTI is placed by its affine. The
 description is [[output.label]] tables as in model.toml, or dcmqi's JSON.")]
@@ -39,6 +39,9 @@ pub(crate) struct SegArgs {
     /// How voxels are stored.
     #[arg(long, value_enum, default_value_t = Kind::Binary)]
     kind: Kind,
+    /// Compress a label map (RLE Lossless).
+    #[arg(long)]
+    rle: bool,
     #[command(flatten)]
     json: JsonFlag,
 }
@@ -54,6 +57,11 @@ enum Kind {
 }
 
 pub(crate) fn run(args: SegArgs) -> Result<(), Failure> {
+    if args.rle && args.kind != Kind::Labelmap {
+        return Err(Failure::usage(
+            "--rle needs --kind labelmap: viewers read no other compressed segmentation",
+        ));
+    }
     let made = make(&args)?;
     std::fs::write(&args.out, &made.encoded.bytes)
         .with_context(|| format!("cannot write {}", args.out.display()))?;
@@ -77,7 +85,7 @@ fn make(args: &SegArgs) -> anyhow::Result<Segmentation> {
         .with_context(|| format!("cannot use the series in {}", args.source.display()))?;
     let description = Description::read(&args.describe)?;
     let mut labels = open_labels(&args.labels, &source)?;
-    let production = production(&description, &args.labels, args.kind);
+    let production = production(&description, args);
     let input =
         SegmentationInput { production: &production, source: &source, segments: &description.segments };
     let made = segmentation_of_planes(&input, labels.as_mut())?;
@@ -90,10 +98,10 @@ fn make(args: &SegArgs) -> anyhow::Result<Segmentation> {
     }
 }
 
-fn production(description: &Description, labels: &Path, kind: Kind) -> Production {
+fn production(description: &Description, args: &SegArgs) -> Production {
     let name = description.name.clone().unwrap_or_else(|| {
         // The file's name is the only thing known of who made it.
-        labels.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        args.labels.file_name().unwrap_or_default().to_string_lossy().into_owned()
     });
     Production {
         // Nobody else knows of this run: its UIDs are new.
@@ -109,11 +117,12 @@ fn production(description: &Description, labels: &Path, kind: Kind) -> Productio
         written_at: OffsetDateTime::now_utc(),
         intended_use: IntendedUse::Stated,
         profile: Profile {
-            segmentation: match kind {
+            segmentation: match args.kind {
                 Kind::Binary => SegmentationType::Binary,
                 Kind::Labelmap => SegmentationType::LabelMap,
                 Kind::Fractional => SegmentationType::Fractional,
             },
+            compression: if args.rle { Compression::Rle } else { Compression::None },
             ..Profile::default()
         },
     }

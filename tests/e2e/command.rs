@@ -83,6 +83,15 @@ fn seg_writes_a_label_map_that_highdicom_reads() {
 }
 
 #[test]
+fn only_label_maps_are_compressed() {
+    let site = Site::new("");
+    let arguments = ["seg", "--source", ".", "--labels", "l.npy", "--describe", "l.toml", "--out", "seg.dcm"];
+    let output = site.run(&[&arguments[..], &["--rle"]].concat());
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--kind labelmap"));
+}
+
+#[test]
 fn send_and_echo_work_against_dcmtk() {
     let site = Site::new("");
     let study = Study::small(6);

@@ -4,8 +4,9 @@ use super::{
     LabelPlanes, Numbered, SegmentationInput,
     frames::{Content, Mask, Scan},
     pack::BitStream,
+    rle::Fragments,
 };
-use crate::{EncodeError, SegmentationType};
+use crate::{Compression, EncodeError, SegmentationType};
 
 /// Maximum Fractional Value (0062,000E) of a FRACTIONAL segmentation.
 pub(super) const FRACTION_MAX: u8 = 255;
@@ -19,7 +20,11 @@ pub(super) fn append(
     segments: &[Numbered<'_>],
     content: &Content,
 ) -> Result<(), EncodeError> {
-    let kind = input.production.profile.segmentation;
+    let profile = &input.production.profile;
+    let kind = profile.segmentation;
+    if (kind, profile.compression) == (SegmentationType::LabelMap, Compression::Rle) {
+        return compressed(bytes, input, labels, segments, content);
+    }
     let frame_pixels = input.source.rows() as usize * input.source.columns() as usize;
     let pixels = frame_pixels as u64 * content.frames.len() as u64;
     let length = match kind {
@@ -103,15 +108,42 @@ fn label_map(
     segments: &[Numbered<'_>],
     content: &Content,
 ) -> Result<(), EncodeError> {
-    let mut number_of = [0; 256];
-    for numbered in segments {
-        // at most 255 values other than the background exist, so a number fits in a byte
-        number_of[usize::from(numbered.segment.value)] = numbered.number as u8;
-    }
+    let number_of = numbers(segments);
     let mut buffer = Vec::new();
     for frame in &content.frames {
         let plane = labels.plane(frame.slice, &mut buffer).map_err(EncodeError::Labels)?;
         bytes.extend(plane.iter().map(|value| number_of[usize::from(*value)]));
     }
     Ok(())
+}
+
+/// A label map frame by frame in RLE Lossless.
+fn compressed(
+    bytes: &mut Vec<u8>,
+    input: &SegmentationInput<'_>,
+    labels: &mut dyn LabelPlanes,
+    segments: &[Numbered<'_>],
+    content: &Content,
+) -> Result<(), EncodeError> {
+    let number_of = numbers(segments);
+    let (mut buffer, mut numbered) = (Vec::new(), Vec::new());
+    let mut fragments = Fragments::begin(bytes, content.frames.len())?;
+    for frame in &content.frames {
+        let plane = labels.plane(frame.slice, &mut buffer).map_err(EncodeError::Labels)?;
+        numbered.clear();
+        numbered.extend(plane.iter().map(|value| number_of[usize::from(*value)]));
+        fragments.push(&numbered, input.source.columns() as usize)?;
+    }
+    fragments.end();
+    Ok(())
+}
+
+/// Segment Number for each value of the label map.
+fn numbers(segments: &[Numbered<'_>]) -> [u8; 256] {
+    let mut number_of = [0; 256];
+    for numbered in segments {
+        // at most 255 values other than the background exist, so a number fits in a byte
+        number_of[usize::from(numbered.segment.value)] = numbered.number as u8;
+    }
+    number_of
 }

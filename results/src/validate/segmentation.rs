@@ -213,6 +213,10 @@ fn per_frame_groups(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Pixel Data is the last element and has the bits of all frames, to an even number of bytes.
 fn check_pixels(head: &DataSet, frames: usize, rest: &[u8], found: &mut Vec<Violation>) {
+    if let Some(fragments) = rest.strip_prefix(&ENCAPSULATED) {
+        check_fragments(frames, fragments, found);
+        return;
+    }
     let of = |tag| integer::<u64>(head, tag).unwrap_or(0);
     let bits = of(tags::ROWS) * of(tags::COLUMNS) * of(tags::BITS_ALLOCATED) * frames as u64;
     let expected = bits.div_ceil(8).next_multiple_of(2);
@@ -220,5 +224,24 @@ fn check_pixels(head: &DataSet, frames: usize, rest: &[u8], found: &mut Vec<Viol
     let pixels = elements.next().filter(|element| element.tag == tags::PIXEL_DATA);
     if pixels.is_none_or(|pixels| pixels.value.len() as u64 != expected) || !elements.0.is_empty() {
         found.push(Violation::PixelLength { expected });
+    }
+}
+
+/// Pixel Data (7FE0,0010), OB, of undefined length (PS3.5 §A.4).
+const ENCAPSULATED: [u8; 12] = [0xE0, 0x7F, 0x10, 0x00, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+
+/// The offset table, one fragment for each frame, the delimiter, and nothing behind it.
+fn check_fragments(frames: usize, bytes: &[u8], violations: &mut Vec<Violation>) {
+    const DELIMITER: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
+    let mut items = Items(bytes);
+    let is_table_whole = items.next().is_some_and(|table| table.0.len() == 4 * frames);
+    let mut rest = items.0;
+    let mut found = 0;
+    while items.next().is_some() {
+        found += 1;
+        rest = items.0;
+    }
+    if found != frames || !is_table_whole || rest != DELIMITER {
+        violations.push(Violation::Fragments { expected: frames, found });
     }
 }

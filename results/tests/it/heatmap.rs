@@ -1,7 +1,7 @@
 //! Heatmaps, read by others.
 
 use ndarray::Array3;
-use results::{Encoded, Finding, HeatmapInput, heatmap};
+use results::{Encoded, Finding, HeatmapInput, IntendedUse, Production, heatmap};
 
 use crate::{
     programs,
@@ -12,12 +12,15 @@ use crate::{
 
 /// Three slices from slice 4 on.
 pub(crate) fn hot(written: &Written) -> Encoded {
+    hot_of(written, &production())
+}
+
+fn hot_of(written: &Written, production: &Production) -> Encoded {
     let shape = (3, sources::ROWS, sources::COLUMNS);
     let heat = Array3::from_shape_fn(shape, |(_, row, _)| row as f32 / sources::ROWS as f32);
     let underlay = Array3::from_shape_fn(shape, |(_, _, column)| column as f32);
-    let production = production();
     let input = HeatmapInput {
-        production: &production,
+        production,
         source: &written.source,
         id: "tumour",
         title: "Meningioma",
@@ -49,4 +52,18 @@ fn a_report_names_the_heatmap_of_its_class() {
     programs::dciodvfy(&path);
     let tree = programs::dsrdump(&path);
     assert!(tree.contains("\"Illustration of ROI\")"), "{tree}");
+}
+
+#[test]
+fn a_demonstration_says_so_in_every_frame() {
+    let written = written(&sources::named("mr-axial"), &production());
+    let demonstration = Production { intended_use: IntendedUse::Demonstration, ..production() };
+    let (plain, announced) = (hot(&written), hot_of(&written, &demonstration));
+    let frame = 3 * sources::ROWS * sources::COLUMNS;
+    let frames = |encoded: &Encoded| encoded.bytes[encoded.bytes.len() - 3 * frame..].to_vec();
+    for (plain, announced) in frames(&plain).chunks(frame).zip(frames(&announced).chunks(frame)) {
+        let (top, bottom) = announced.split_at(frame / 8);
+        assert_eq!(top, &plain[..frame / 8], "the upper part of the picture stays");
+        assert!(bottom.ends_with(&[0; 3]) && bottom.chunks(3).any(|pixel| pixel == [255; 3]));
+    }
 }

@@ -1,6 +1,6 @@
 //! Forms that a destination may ask for.
 
-use results::{EmptyFrames, Packing, Production, Profile, SegmentationType, Source};
+use results::{Compression, EmptyFrames, Packing, Production, Profile, SegmentationType, Source};
 
 use crate::{
     programs,
@@ -42,8 +42,12 @@ fn fractional_segmentations_have_no_dciodvfy_error() {
 
 #[test]
 fn highdicom_reads_the_same_voxels_from_every_kind() {
-    for segmentation in [SegmentationType::LabelMap, SegmentationType::Fractional] {
-        let production = with(Profile { segmentation, ..Profile::default() });
+    for (segmentation, compression) in [
+        (SegmentationType::LabelMap, Compression::None),
+        (SegmentationType::LabelMap, Compression::Rle),
+        (SegmentationType::Fractional, Compression::None),
+    ] {
+        let production = with(Profile { segmentation, compression, ..Profile::default() });
         for name in ["mr-oblique", "mr-enhanced"] {
             let written = written(&sources::named(name), &production);
             let labels = save_labels(&sources::labels(), written.folder.path());
@@ -51,6 +55,21 @@ fn highdicom_reads_the_same_voxels_from_every_kind() {
             programs::python("seg_voxels.py", &[&written.seg, dicom, &labels]);
         }
     }
+}
+
+#[test]
+fn a_compressed_label_map_is_smaller_and_says_how_it_is_compressed() {
+    let spec = sources::named("mr-axial");
+    let label_map = Profile { segmentation: SegmentationType::LabelMap, ..Profile::default() };
+    let plain = written(&spec, &with(label_map.clone()));
+    let small = written(&spec, &with(Profile { compression: Compression::Rle, ..label_map }));
+    let size = |written: &crate::segmentation::Written| written.segmentation.encoded.bytes.len();
+    assert!(size(&small) < size(&plain), "{} {}", size(&small), size(&plain));
+    let meta = dicom_object::open_file(&small.seg).unwrap().meta().clone();
+    assert_eq!(meta.transfer_syntax(), "1.2.840.10008.1.2.5");
+    let orthanc = peers::Orthanc::start();
+    programs::send(&orthanc, &[small.seg.clone()]);
+    assert_eq!(orthanc.get("/instances").as_array().map(Vec::len), Some(1));
 }
 
 #[test]
