@@ -10,7 +10,7 @@ use ndarray::{Array3, Axis};
 use results::{
     Algorithm, ClassProbability, Classification, EncodeError, Encoded, Finding, HeatmapInput, Identity,
     IntendedUse, Measurement, Point, Production, Profile, Quantity, Reference, ReportInput, Segment,
-    SegmentFinding, SegmentationInput, SegmentationType, Source, SourceError,
+    SegmentFinding, SegmentationInput, SegmentationType, Source, SourceError, SummaryInput,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -101,8 +101,7 @@ fn segmentation(
         .zip(written)
         .map(|((found, segment), segmentation)| segment_finding(found, segment, segmentation))
         .collect();
-    let report = report(order, production, source, &findings)?;
-    objects.extend(report);
+    objects.extend(statements(order, production, source, &findings)?);
     let findings = serde_json::to_value(Findings::Segmentation(found.findings.clone()))?;
     Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
 }
@@ -178,7 +177,7 @@ fn classification(
         point: Some(Point { frame: found.key_slice, row: source.rows() / 2, column: source.columns() / 2 }),
         heatmap: objects.first().map(|object: &Object| object.encoded.reference.clone()),
     });
-    objects.extend(report(order, production, source, &[finding])?);
+    objects.extend(statements(order, production, source, &[finding])?);
     let findings = serde_json::to_value(Findings::Classification(found.clone()))?;
     Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
 }
@@ -190,23 +189,29 @@ fn not_analysed(
     reason: &str,
 ) -> Result<Made, MakeError> {
     let finding = Finding::NotAnalysed { reason: reason.to_owned() };
-    let objects = report(order, production, source, &[finding])?.into_iter().collect();
+    let objects = statements(order, production, source, &[finding])?;
     let findings = json!({ "outcome": "not_analysed", "reason": reason });
     Ok(Made { outcome: ledger::Outcome::NotAnalysed, findings, objects })
 }
 
-fn report(
+/// The report, and the summary page where the package asks for one.
+fn statements(
     order: &Order<'_>,
     production: &Production,
     source: &Source,
     findings: &[Finding],
-) -> Result<Option<Object>, MakeError> {
-    if !order.package.writes.sr {
-        return Ok(None);
+) -> Result<Vec<Object>, MakeError> {
+    let mut objects = Vec::new();
+    if order.package.writes.sr {
+        let predecessor = order.predecessor.as_ref();
+        let input = ReportInput { production, source, procedure: None, findings, predecessor };
+        objects.push(object(results::report(&input)?, "sr", &production.profile, 0));
     }
-    let predecessor = order.predecessor.as_ref();
-    let input = ReportInput { production, source, procedure: None, findings, predecessor };
-    Ok(Some(object(results::report(&input)?, "sr", &production.profile, 0)))
+    if order.package.writes.summary {
+        let input = SummaryInput { production, source, findings };
+        objects.push(object(results::summary(&input)?, "summary", &production.profile, 0));
+    }
+    Ok(objects)
 }
 
 fn object(encoded: Encoded, role: &'static str, profile: &Profile, part: u32) -> Object {

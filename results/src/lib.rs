@@ -26,6 +26,7 @@ mod report;
 mod segment;
 mod segmentation;
 mod source;
+mod summary;
 mod validate;
 
 pub use description::{Description, DescriptionError};
@@ -47,4 +48,5 @@ pub use report::{ReportInput, report};
 pub use segment::{AlgorithmType, Segment};
 pub use segmentation::{LabelPlanes, Segmentation, SegmentationInput, segmentation, segmentation_of_planes};
 pub use source::{Measures, Plane, Source, SourceError, SourceFrame, SourceInstance};
+pub use summary::{SummaryInput, summary};
 pub use validate::{Violation, validate};

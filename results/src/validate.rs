@@ -81,7 +81,8 @@ pub fn validate(bytes: &[u8], source: Option<&Source>) -> Result<(), Vec<Violati
         }
         uids::COMPREHENSIVE3_DSR_STORAGE => report::check(&head, source, &mut found),
         uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE => report::check_note(&head, &mut found),
-        uids::MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE => {}
+        uids::MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE
+        | uids::SECONDARY_CAPTURE_IMAGE_STORAGE => {}
         other => found.push(Violation::SopClass(other.to_owned())),
     }
     if found.is_empty() { Ok(()) } else { Err(found) }

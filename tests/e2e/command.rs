@@ -5,7 +5,7 @@ use std::process::Command;
 use peers::{dcmtk, python};
 use serde_json::Value;
 
-use crate::{service::Site, study::Study};
+use crate::{refusals::copy, service::Site, study::Study};
 
 #[test]
 fn run_writes_what_the_service_would_have_written() {
@@ -33,6 +33,24 @@ print(int(numpy.count_nonzero(mask.get_fdata())), int(numpy.count_nonzero(seg.pi
     let counts = String::from_utf8_lossy(&read.stdout).into_owned();
     let counts: Vec<u64> = counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(counts.len() == 2 && counts[0] > 0 && counts[0] == counts[1], "{counts:?} {read:?}");
+}
+
+#[test]
+fn a_package_that_asks_for_a_summary_page_gets_one() {
+    let site = Site::new("");
+    let study = Study::small(4);
+    let package = site.path().join("mr-brain-seg");
+    copy(&peers::workspace().join("models/mr-brain-seg"), &package);
+    let manifest = package.join("model.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a copied package");
+    std::fs::write(&manifest, text.replace("[writes]", "[writes]\nsummary = true")).expect("our own copy");
+    let input = study.path().to_string_lossy().into_owned();
+    let output = site.run(&["run", "--model", "./mr-brain-seg", "--in", &input, "--out", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let script = "import sys, pydicom; d = pydicom.dcmread(sys.argv[1]); print(d.SOPClassUID, d.pixel_array.shape, d.PatientID)";
+    let read = Command::new(python()).args(["-c", script]).arg(site.path().join("out/summary.dcm")).output();
+    let read = String::from_utf8_lossy(&read.expect("Python runs").stdout).into_owned();
+    assert!(read.starts_with("1.2.840.10008.5.1.4.1.1.7 (") && read.contains(", 800, 3)"), "{read}");
 }
 
 #[test]

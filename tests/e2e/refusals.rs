@@ -157,7 +157,7 @@ fn serve_with_runtime(site: &Site, library: &str) -> Output {
 
 /// By a process of its own: a file that this one had open for writing could not be executed while
 /// another test is starting a child.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-r").arg(from).arg(to).status();
     assert!(status.is_ok_and(|status| status.success()), "cannot copy {}", from.display());
 }

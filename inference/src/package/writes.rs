@@ -25,6 +25,8 @@ pub struct Writes {
     pub seg: Option<SegKind>,
     pub sr: bool,
     pub heatmap: bool,
+    /// A page for viewers that show neither segmentations nor reports.
+    pub summary: bool,
     pub policy: Policy,
     /// Instead of the model's name.
     pub series_description: Option<String>,
@@ -38,6 +40,7 @@ impl Writes {
             seg: segments.then_some(SegKind::Binary),
             sr: true,
             heatmap: explains,
+            summary: false,
             policy: Policy::HoldForReview,
             series_description: None,
         };
@@ -60,6 +63,7 @@ impl Writes {
                 return Err(field.error("`writes.heatmap` needs a classification with `[explain]`"));
             }
         }
+        writes.summary = section.boolean_or("summary", false)?;
         if let Some(field) = section.optional("policy") {
             writes.policy = field.choice(&[
                 ("hold-for-review", Policy::HoldForReview),

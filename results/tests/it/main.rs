@@ -12,4 +12,5 @@ mod real;
 mod report;
 mod segmentation;
 mod sources;
+mod summary;
 mod validator;
