@@ -6,7 +6,7 @@
 use axum::http::Method;
 use ledger::Role;
 
-use crate::auth::{Admin, Caller, Clinician, Operator, Reader};
+use crate::auth::{Admin, Caller, Clinician, Doctor, Operator, Reader, Releaser};
 
 /// What a caller must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Access {
     SignIn,
     /// One of these roles, signed in or with an API key.
     Roles(&'static [Role]),
+    /// One of these roles, as a person who signed in; an API key is nobody's presence.
+    People(&'static [Role]),
     /// An Orthanc that knows the secret of its source.
     SourceSecret,
 }
@@ -39,6 +41,9 @@ const READER: Access = Access::Roles(Reader::ROLES);
 const CLINICIAN: Access = Access::Roles(Clinician::ROLES);
 const OPERATOR: Access = Access::Roles(Operator::ROLES);
 const ADMIN: Access = Access::Roles(Admin::ROLES);
+const PERSON: Access = Access::People(Caller::ROLES);
+const DOCTOR: Access = Access::People(Doctor::ROLES);
+const RELEASER: Access = Access::People(Releaser::ROLES);
 
 /// Every route that there is.
 pub static RULES: &[Rule] = &[
@@ -53,9 +58,9 @@ pub static RULES: &[Rule] = &[
     rule(Method::POST, "/v1/auth/login", Access::SignIn),
     rule(Method::POST, "/v1/auth/one-time", Access::SignIn),
     rule(Method::POST, "/v1/auth/refresh", Access::SignIn),
-    rule(Method::POST, "/v1/auth/logout", ANYONE),
+    rule(Method::POST, "/v1/auth/logout", PERSON),
     rule(Method::GET, "/v1/me", ANYONE),
-    rule(Method::PUT, "/v1/me/password", ANYONE),
+    rule(Method::PUT, "/v1/me/password", PERSON),
     rule(Method::GET, "/v1/users", ADMIN),
     rule(Method::POST, "/v1/users", ADMIN),
     rule(Method::GET, "/v1/users/{name}", ADMIN),
@@ -68,6 +73,7 @@ pub static RULES: &[Rule] = &[
     rule(Method::GET, "/v1/studies/{uid}", READER),
     rule(Method::GET, "/v1/studies/{uid}/routing", READER),
     rule(Method::POST, "/v1/studies/{uid}/analyse", OPERATOR),
+    rule(Method::POST, "/v1/studies/{uid}/release", RELEASER),
     rule(Method::GET, "/v1/jobs", READER),
     rule(Method::GET, "/v1/jobs/{id}", READER),
     rule(Method::POST, "/v1/jobs/{id}/cancel", OPERATOR),
@@ -76,6 +82,9 @@ pub static RULES: &[Rule] = &[
     rule(Method::GET, "/v1/results/{id}", READER),
     rule(Method::GET, "/v1/results/{id}/artifacts", READER),
     rule(Method::GET, "/v1/results/{id}/artifacts/{artifact_id}", CLINICIAN),
+    rule(Method::GET, "/v1/results/{id}/reviews", READER),
+    rule(Method::POST, "/v1/results/{id}/reviews", DOCTOR),
+    rule(Method::POST, "/v1/results/{id}/reviews/segmentation", DOCTOR),
     rule(Method::GET, "/v1/models", ANYONE),
     rule(Method::GET, "/v1/models/{id}", ANYONE),
     rule(Method::GET, "/v1/deliveries", READER),

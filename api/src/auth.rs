@@ -13,7 +13,7 @@ mod scope;
 mod token;
 
 pub(crate) use caller::Who;
-pub(crate) use caller::{Admin, Caller, Clinician, Operator, Person, Reader};
+pub(crate) use caller::{Admin, Caller, Clinician, Doctor, Operator, Person, Reader, Releaser};
 pub(crate) use credential::{bearer, identify};
 pub use key::{Secret, digest_of};
 pub use one_time::{OneTimeError, issue_one_time};

@@ -61,6 +61,8 @@ codes! {
     NotFound = (NOT_FOUND, "not_found", "There is no such thing here"),
     MethodNotAllowed = (METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take that method"),
     Conflict = (CONFLICT, "conflict", "The state does not allow this"),
+    PreconditionFailed = (PRECONDITION_FAILED, "precondition_failed", "It is not any more what you saw"),
+    PreconditionRequired = (PRECONDITION_REQUIRED, "precondition_required", "Say which version you saw"),
     BodyTooLarge = (PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than allowed"),
     UnsupportedMediaType = (UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "This content type is not taken here"),
     Unprocessable = (UNPROCESSABLE_ENTITY, "unprocessable", "The values do not fit together"),
@@ -209,6 +211,10 @@ impl From<ledger::Error> for ApiError {
             Error::JobState { .. } | Error::DeliveryState { .. } => {
                 Self::because(Code::Conflict, error.to_string())
             }
+            Error::ObjectTaken(_) => Self::because(
+                Code::Conflict,
+                "the segmentation belongs to another review: save it as a new object",
+            ),
             Error::NameTaken(_) => Self::because(Code::Conflict, "the name is taken"),
             Error::Database(_) if error.may_pass() => {
                 Self::because(Code::Unavailable, "the database does not answer; try again")

@@ -96,12 +96,21 @@ async fn admit(state: &AppState, access: Access, request: &mut Request) -> ApiRe
         Access::SourceSecret => state.gate().requests.take(&CountedFor::Address(address)),
         Access::Roles(roles) => {
             let caller = identify(state, address, request.headers()).await?;
-            caller.require(roles)?;
-            caller.require_scope(request.method(), route_of(request))?;
-            request.extensions_mut().insert(caller);
-            Ok(())
+            let_in(caller, roles, request)
+        }
+        Access::People(roles) => {
+            let caller = identify(state, address, request.headers()).await?;
+            caller.require_presence()?;
+            let_in(caller, roles, request)
         }
     }
+}
+
+fn let_in(caller: Caller, roles: &[ledger::Role], request: &mut Request) -> ApiResult<()> {
+    caller.require(roles)?;
+    caller.require_scope(request.method(), route_of(request))?;
+    request.extensions_mut().insert(caller);
+    Ok(())
 }
 
 /// Whoever fails to show who he is, is counted by address.
@@ -124,7 +133,8 @@ fn route_of(request: &Request) -> &str {
 
 /// Only uploads may take as long as their network does.
 fn time_limit(http: &HttpConfig, request: &Request) -> Duration {
-    if request.method() == Method::POST && route_of(request) == "/v1/studies" {
+    let takes_files = ["/v1/studies", "/v1/results/{id}/reviews/segmentation"];
+    if request.method() == Method::POST && takes_files.contains(&route_of(request)) {
         http.limits.upload_timeout
     } else {
         http.limits.request_timeout

@@ -14,6 +14,7 @@ mod audit;
 mod auth;
 mod config;
 mod error;
+mod etag;
 mod extract;
 mod feed;
 mod gate;

@@ -34,6 +34,7 @@ use crate::{
         (name = "studies", description = "What arrived, and what became of it"),
         (name = "jobs", description = "Runs of a model over series of a study"),
         (name = "results", description = "Findings, and the DICOM objects that hold them"),
+        (name = "reviews", description = "What doctors decide about results"),
         (name = "models", description = "Model packages in service"),
         (name = "deliveries", description = "The outbox to PACS and folders"),
         (name = "events", description = "Every change of state, live"),
@@ -99,9 +100,10 @@ fn describe(operation: &mut Operation, access: Access) {
         Access::Open => return,
         Access::SignIn => &[],
         Access::Roles(_) => &[BEARER, KEY_HEADER],
+        Access::People(_) => &[BEARER],
         Access::SourceSecret => &[HOOK],
     };
-    if let Access::Roles(roles) = access {
+    if let Access::Roles(roles) | Access::People(roles) = access {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         operation.extensions = Some(ExtensionsBuilder::new().add("x-roles", json!(names)).build());
         refusal(operation, "403", "Not for this role");

@@ -11,6 +11,7 @@ mod me;
 mod models;
 mod probes;
 mod results;
+mod reviews;
 mod studies;
 mod users;
 
@@ -60,6 +61,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(studies::get))
         .routes(routes!(studies::routing))
         .routes(routes!(studies::analyse))
+        .routes(routes!(studies::release))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))
@@ -68,6 +70,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(results::get))
         .routes(routes!(results::artifacts))
         .routes(routes!(results::download))
+        .routes(routes!(reviews::list, reviews::decide))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(deliveries::list))
@@ -78,5 +81,6 @@ fn work() -> OpenApiRouter<AppState> {
 fn uploads(limits: &Limits) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(studies::upload::upload))
+        .routes(routes!(reviews::correct))
         .layer(DefaultBodyLimit::max(limits.upload_bytes))
 }

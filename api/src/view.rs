@@ -4,6 +4,7 @@
 
 mod job;
 mod result;
+mod review;
 mod study;
 
 use ledger::Millis;
@@ -11,6 +12,7 @@ use time::{OffsetDateTime, macros::format_description};
 
 pub(crate) use job::JobView;
 pub(crate) use result::{ArtifactView, ResultDetail, ResultView};
+pub(crate) use review::ReviewView;
 pub(crate) use study::{StudyDetail, StudyView};
 
 /// A DICOM Part 10 file, in the OpenAPI document.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use imaging::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};
 
 use crate::db::{Record, Row, Tx, sql};
-use crate::{ArtifactId, Error, Ledger, ResultId};
+use crate::{ArtifactId, Error, Ledger, ResultId, Review, ReviewId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewArtifact {
@@ -38,6 +38,8 @@ pub struct Artifact {
     pub part: u32,
     pub digest: String,
     pub size_bytes: u64,
+    /// The review that made it; none: it belongs to the result itself.
+    pub review: Option<ReviewId>,
 }
 
 impl Ledger {
@@ -47,7 +49,7 @@ impl Ledger {
         self.db.record(sql("select * from artifact where artifact_id = $1").bind(artifact)).await
     }
 
-    /// The objects of a result, by role, profile and part.
+    /// The objects of a result and of its reviews, by role, profile and part.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -76,16 +78,38 @@ impl Ledger {
     }
 }
 
+/// Keeps an object of a result itself.
 pub(crate) async fn insert(
     tx: &mut Tx,
     result: ResultId,
     study: &StudyUid,
     new: &NewArtifact,
 ) -> Result<(), Error> {
+    insert_of(tx, (result, None), study, new).await
+}
+
+/// Keeps an object that a review made, or that its doctor brought.
+///
+/// # Errors
+/// [`Error::ObjectTaken`] when the object belongs to another review or result.
+pub(crate) async fn insert_of_review(tx: &mut Tx, review: &Review, new: &NewArtifact) -> Result<(), Error> {
+    let inserted = insert_of(tx, (review.result, Some(review.id)), &review.study, new).await;
+    inserted.map_err(|error| match error {
+        error if error.is_taken() => Error::ObjectTaken(new.sop_instance.clone()),
+        error => error,
+    })
+}
+
+async fn insert_of(
+    tx: &mut Tx,
+    (result, review): (ResultId, Option<ReviewId>),
+    study: &StudyUid,
+    new: &NewArtifact,
+) -> Result<(), Error> {
     let size_bytes = i64::try_from(new.size_bytes).unwrap_or(i64::MAX);
     let statement = sql("insert into artifact (artifact_id, result_id, study_uid, series_uid, sop_instance_uid, sop_class_uid,
-                                role, profile, part, digest, size_bytes)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+                                role, profile, part, digest, size_bytes, review_id)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
         .bind(new.id)
         .bind(result)
         .bind(study)
@@ -96,7 +120,8 @@ pub(crate) async fn insert(
         .bind(&new.profile)
         .bind(new.part)
         .bind(&new.digest)
-        .bind(size_bytes);
+        .bind(size_bytes)
+        .bind(review);
     tx.execute(statement).await.map(drop)
 }
 
@@ -114,6 +139,7 @@ impl Record for Artifact {
             part: row.count("part")?,
             digest: row.text("digest")?,
             size_bytes: row.count("size_bytes")?,
+            review: row.parsed_or_null("review_id")?,
         })
     }
 }

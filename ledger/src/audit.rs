@@ -11,7 +11,7 @@ use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::db::{Record, Row, sql};
+use crate::db::{Record, Row, Tx, sql};
 use crate::{Error, Ledger, Millis, Page, PageRequest};
 
 /// What the MACs are made with; kept in a file outside the database.
@@ -91,21 +91,7 @@ impl Ledger {
     /// When the database does not carry it out.
     pub async fn add_audit(&self, key: &AuditKey, new: &NewAudit) -> Result<i64, Error> {
         let mut tx = self.db.begin().await?;
-        let lock = sql(tx.dialect().lock_audit);
-        tx.rows(lock).await?;
-        let last = tx.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
-        let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.mac));
-        let statement = sql("insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
-              values ($1, $2, $3, $4, $5, $6, $7, $8)")
-        .bind(seq)
-        .bind(new.at)
-        .bind(&new.actor)
-        .bind(&new.action)
-        .bind(&new.subject)
-        .bind(new.request_id.as_ref())
-        .bind_json(&new.detail)?
-        .bind(key.mac(&previous, seq, new)?);
-        tx.execute(statement).await?;
+        let seq = append(&mut tx, key, new).await?;
         tx.commit().await?;
         Ok(seq)
     }
@@ -155,6 +141,27 @@ impl Ledger {
         let rows = self.db.records(statement).await?;
         Ok(Page::cut(rows, page, |row: &AuditRow| (row.at, row.seq.to_string())))
     }
+}
+
+/// Adds a row at the end of the trail, in the transaction of the deed. The last thing that a
+/// transaction does: until its commit nobody else adds one.
+pub(crate) async fn append(tx: &mut Tx, key: &AuditKey, new: &NewAudit) -> Result<i64, Error> {
+    let lock = sql(tx.dialect().lock_audit);
+    tx.rows(lock).await?;
+    let last = tx.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
+    let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.mac));
+    let statement = sql("insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
+          values ($1, $2, $3, $4, $5, $6, $7, $8)")
+    .bind(seq)
+    .bind(new.at)
+    .bind(&new.actor)
+    .bind(&new.action)
+    .bind(&new.subject)
+    .bind(new.request_id.as_ref())
+    .bind_json(&new.detail)?
+    .bind(key.mac(&previous, seq, new)?);
+    tx.execute(statement).await?;
+    Ok(seq)
 }
 
 impl AuditRow {

@@ -29,6 +29,8 @@ pub enum Error {
     JobState { job: JobId, state: JobState, action: &'static str },
     #[error("cannot {action} delivery {delivery}: it is {state}")]
     DeliveryState { delivery: DeliveryId, state: DeliveryState, action: &'static str },
+    #[error("object {0} belongs to another result or review")]
+    ObjectTaken(imaging::SopInstanceUid),
     #[error("the name {0:?} is taken")]
     NameTaken(String),
 }

@@ -94,6 +94,7 @@ uuid_kinds! {
     QuarantinedId,
     JobId,
     ResultId,
+    ReviewId,
     ArtifactId,
     AccountId,
     ApiKeyId,

@@ -133,7 +133,7 @@ pub struct Job {
 }
 
 impl Priority {
-    fn as_number(self) -> i64 {
+    pub(crate) fn as_number(self) -> i64 {
         match self {
             Self::Routine => 0,
             Self::Stat => 1,

@@ -38,6 +38,7 @@ mod page;
 mod quarantine;
 mod result;
 mod retention;
+mod review;
 mod role;
 mod series;
 mod session;
@@ -62,7 +63,7 @@ pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, DeliveryId, EventSeq, HoldId, JobId, NodeId,
-    QuarantinedId, ResultId, SessionId, WorkerId,
+    QuarantinedId, ResultId, ReviewId, SessionId, WorkerId,
 };
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
@@ -77,6 +78,9 @@ pub use page::{Page, PageRequest};
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;
+pub use review::{
+    Decision, NewReview, RejectionReason, Review, ReviewObjects, ReviewState, Reviewed, Reviewer, Verdict,
+};
 pub use role::Role;
 pub use series::SeriesRow;
 pub use session::{NewSession, Session, SessionKind};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::db::{Record, Row, Tx, sql};
 use crate::job::{Job, NewResult};
 use crate::text_enum::text_enum;
-use crate::{Error, JobId, Ledger, Millis, Page, PageRequest, ResultId};
+use crate::{Error, JobId, Ledger, Millis, Page, PageRequest, Priority, ResultId, ReviewState};
 
 text_enum! {
     pub enum Outcome {
@@ -29,6 +29,9 @@ pub struct ResultRow {
     /// Nobody sees a result before it is released.
     pub released_at: Option<Millis>,
     pub superseded_by: Option<ResultId>,
+    pub review_state: ReviewState,
+    /// How many reviews it has had; the next one has to say this number.
+    pub review_number: u32,
 }
 
 /// Which released results are wanted; what is `None` does not matter.
@@ -37,6 +40,13 @@ pub struct ResultFilter {
     pub study: Option<StudyUid>,
     pub model_id: Option<String>,
     pub outcome: Option<Outcome>,
+    pub review_state: Option<ReviewState>,
+    /// Of jobs that were that urgent.
+    pub priority: Option<Priority>,
+    /// Computed at that moment or later.
+    pub from: Option<Millis>,
+    /// Computed before that moment.
+    pub before: Option<Millis>,
 }
 
 impl Ledger {
@@ -60,18 +70,17 @@ impl Ledger {
     /// When the database does not answer.
     pub async fn results(&self, filter: &ResultFilter, page: &PageRequest) -> Result<Page<ResultRow>, Error> {
         let (at, id) = page.before();
-        let statement = sql("select * from result
-              where released_at is not null
-                and ($1 is null or study_uid = $1) and ($2 is null or model_id = $2) and ($3 is null or outcome = $3)
-                and (computed_at, result_id) < ($4, $5)
-              order by computed_at desc, result_id desc
-              limit $6")
+        let statement = sql(include_str!("sql/results.sql"))
             .bind(filter.study.as_ref())
             .bind(filter.model_id.as_ref())
             .bind(filter.outcome)
             .bind(at)
             .bind(id)
-            .bind(page.limit() + 1);
+            .bind(page.limit() + 1)
+            .bind(filter.review_state)
+            .bind(filter.priority.map(Priority::as_number))
+            .bind(filter.from)
+            .bind(filter.before);
         let results = self.db.records(statement).await?;
         Ok(Page::cut(results, page, |row: &ResultRow| (row.computed_at, row.id.to_string())))
     }
@@ -141,6 +150,8 @@ impl Record for ResultRow {
             computed_at: row.millis("computed_at")?,
             released_at: row.millis_or_null("released_at")?,
             superseded_by: row.parsed_or_null("superseded_by")?,
+            review_state: row.parsed("review_state")?,
+            review_number: row.count("review_number")?,
         })
     }
 }

@@ -53,6 +53,8 @@ impl Ledger {
         let deleted = sql("delete from instance where study_uid = $1 returning series_uid, sop_instance_uid");
         let rows = tx.rows(deleted.bind(study)).await?;
         tx.execute(sql(include_str!("sql/forget_study.sql")).bind(study).bind(now)).await?;
+        // What doctors wrote may name the patient; what they decided stays.
+        tx.execute(sql("update review set comment = null where study_uid = $1").bind(study)).await?;
         tx.execute(sql("update series set instance_count = 0 where study_uid = $1").bind(study)).await?;
         let detail = serde_json::json!({ "instances": rows.len() });
         event::append(&mut tx, NewEvent::new("study.forgotten", now).study(study).detail(detail)).await?;

@@ -106,7 +106,7 @@ fn segmentation(
     Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
 }
 
-fn segment(found: &Found) -> Segment {
+pub(crate) fn segment(found: &Found) -> Segment {
     let mut segment = Segment::new(found.value, &found.name, found.category.clone(), found.kind.clone());
     segment.region.clone_from(&found.region);
     segment.color = found.color.map(|color| color.0);
@@ -164,7 +164,7 @@ fn classification(
     }
     let finding = Finding::Classification(Classification {
         id: "answer".to_owned(),
-        question: Code::new("121071", "DCM", "Finding"),
+        question: question(),
         classes: found
             .classes
             .iter()
@@ -180,6 +180,11 @@ fn classification(
     objects.extend(statements(order, production, source, &[finding])?);
     let findings = serde_json::to_value(Findings::Classification(found.clone()))?;
     Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
+}
+
+/// What a classifier is asked, as its report and its correction name it.
+pub(crate) fn question() -> Code {
+    Code::new("121071", "DCM", "Finding")
 }
 
 fn not_analysed(
@@ -218,7 +223,7 @@ fn object(encoded: Encoded, role: &'static str, profile: &Profile, part: u32) ->
     Object { encoded, role, profile: profile.name.clone(), part }
 }
 
-fn production(order: &Order<'_>) -> Production {
+pub(crate) fn production(order: &Order<'_>) -> Production {
     let package = order.package;
     let segmentation = match package.writes.seg {
         Some(SegKind::Labelmap) => SegmentationType::LabelMap,

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use ledger::{ArtifactId, Ledger, NewArtifact};
-use results::Encoded;
-use spool::{Outcome, PutError, Receipt, Spool};
+use results::{Encoded, Reference};
+use spool::{Digest, Outcome, PutError, Receipt, Spool};
 
 use crate::{
     encode::Object,
@@ -23,7 +23,7 @@ pub(crate) struct KeptObjects {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepObjectsError {
+pub enum KeepObjectsError {
     #[error("the spool did not take a result")]
     Put(#[from] PutError),
     #[error("cannot use the spool")]
@@ -57,19 +57,57 @@ pub(crate) async fn keep(
             Outcome::Unusable(unusable) => return Err(KeepObjectsError::Unusable(unusable.fault)),
         };
         kill_point::pass(KillPoint::Kept);
-        kept.artifacts.push(NewArtifact {
-            id: ArtifactId::generate(),
-            role: object.role.to_owned(),
-            profile: object.profile,
-            part: object.part,
-            sop_class: reference.sop_class,
-            sop_instance: reference.sop_instance,
-            series: reference.series,
-            digest: digest.to_string(),
+        kept.artifacts.push(artifact(
+            object.role,
+            object.profile,
+            object.part,
+            reference,
+            digest,
             size_bytes,
-        });
+        ));
     }
     Ok(kept)
+}
+
+/// Keeps an object that somebody brought, as it is; it never takes the place of another.
+pub(crate) async fn keep_given(
+    spool: &Spool,
+    object: Object,
+    kept: &mut KeptObjects,
+) -> Result<(), KeepObjectsError> {
+    let reference = object.encoded.reference.clone();
+    let (digest, size_bytes) = match put(spool, object.encoded.bytes.into()).await? {
+        Outcome::Kept(new) => {
+            kept.receipts.push(new.receipt);
+            (new.digest, new.size_bytes)
+        }
+        Outcome::Same(same) => (same.digest, same.size_bytes),
+        Outcome::Conflict(_) => return Err(KeepObjectsError::Taken(reference.sop_instance)),
+        Outcome::Unusable(unusable) => return Err(KeepObjectsError::Unusable(unusable.fault)),
+    };
+    kept.artifacts.push(artifact(object.role, object.profile, object.part, reference, digest, size_bytes));
+    Ok(())
+}
+
+fn artifact(
+    role: &str,
+    profile: String,
+    part: u32,
+    reference: Reference,
+    digest: Digest,
+    size_bytes: u64,
+) -> NewArtifact {
+    NewArtifact {
+        id: ArtifactId::generate(),
+        role: role.to_owned(),
+        profile,
+        part,
+        sop_class: reference.sop_class,
+        sop_instance: reference.sop_instance,
+        series: reference.series,
+        digest: digest.to_string(),
+        size_bytes,
+    }
 }
 
 async fn keep_one(ledger: &Ledger, spool: &Spool, encoded: Encoded) -> Result<Outcome, KeepObjectsError> {

@@ -35,6 +35,7 @@ mod plan;
 mod read_once;
 mod readiness;
 mod release;
+mod review;
 mod routing;
 mod worker;
 
@@ -43,8 +44,10 @@ pub use clock::Clock;
 pub use config::{Leases, Part, PipelineConfig, Retries};
 pub use destination::{DestinationConfig, DestinationKind};
 pub use explain::{Explanation, HoldView, SeriesView, StackView};
+pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};
 pub use pipeline::{Pipeline, PipelineHandle};
 pub use read_once::{ReadObject, ReadOnce, ReadOnceError, Reading, read_once};
 pub use readiness::{Carriage, Evidence, Geometry, Patience, SeriesFacts, Verdict, Wait, verdict};
+pub use review::{ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
 pub use routing::{Because, ChosenStack, ModelRoute, SiteRule, Unchosen, route_headers};

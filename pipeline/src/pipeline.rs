@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use imaging::StudyUid;
 use inference::Registry;
-use ledger::{Ledger, ResultId, WorkerId};
+use ledger::{AuditKey, Ledger, Reviewed, WorkerId};
 use orthanc_bridge::ConnectionError;
 use spool::Spool;
 use tokio::task::JoinSet;
@@ -17,7 +17,8 @@ use crate::{
     explain::{self, Explanation},
     look::Looker,
     outbox::Outbox,
-    picture, release,
+    picture,
+    review::{Desk, ReviewError, ReviewOrder},
     worker::Worker,
 };
 
@@ -142,13 +143,19 @@ impl PipelineHandle {
         Ok(Some(explain::explain(&picture, plan)))
     }
 
-    /// A person has seen the result and lets it leave; gives the number of new deliveries.
+    /// A doctor decides about a result: the documents that say so are kept and on their way
+    /// when this returns, and what was held back for him leaves with them.
     ///
     /// # Errors
-    /// [`ledger::Error::NoSuchResult`], or when the ledger does not answer.
-    pub async fn accept_result(&self, result: ResultId) -> Result<usize, ledger::Error> {
-        let config = &self.looker.config;
-        release::send_accepted(&self.looker.ledger, config, result, config.clock.now()).await
+    /// When nothing of it happened; a refusal of the ledger is no error.
+    pub async fn review(
+        &self,
+        spool: &Spool,
+        key: &AuditKey,
+        order: &ReviewOrder,
+    ) -> Result<Reviewed, ReviewError> {
+        let desk = Desk { ledger: &self.looker.ledger, spool, looker: &self.looker, key };
+        desk.review(order).await
     }
 
     /// Asks every destination whether it can be reached as it is configured.

@@ -5,9 +5,7 @@
 //! keeps the result back, unseen.
 
 use inference::{Package, package::Policy};
-use ledger::{
-    Artifact, ArtifactId, Job, Ledger, Millis, NewDelivery, Parcel, Release, ReleaseGuard, ResultId,
-};
+use ledger::{ArtifactId, Job, Ledger, NewDelivery, Parcel, Release, ReleaseGuard};
 use tracing::info;
 
 use crate::{
@@ -109,17 +107,4 @@ pub(crate) fn note(release: &Release, job: &Job) {
     };
     metrics::counter!("overread_results_total", "model" => job.model.id.clone(), "outcome" => outcome)
         .increment(1);
-}
-
-/// Sends a result that waited for a person.
-pub(crate) async fn send_accepted(
-    ledger: &Ledger,
-    config: &PipelineConfig,
-    result: ResultId,
-    now: Millis,
-) -> Result<usize, ledger::Error> {
-    let found = ledger.result(result).await?.ok_or(ledger::Error::NoSuchResult(result))?;
-    let artifacts: Vec<Artifact> = ledger.artifacts(result).await?;
-    let deliveries = to_all(config, &found.model_id, artifacts.iter().map(|artifact| artifact.id));
-    Ok(ledger.enqueue_deliveries(&deliveries, now).await?.len())
 }

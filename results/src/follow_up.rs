@@ -113,19 +113,35 @@ pub fn rejection(
     let review = follow_up.review;
     let mut document = report::successor(&first, follow_up, Role::RejectionReport, "Rejected")?;
     report::keep_rejection(&mut document, reason.concept(), review);
-    let note = note::Note {
-        role: Role::RejectionNote,
-        part: &review.id,
-        at: review.at,
-        title: reason.concept(),
-        observer: Some(&review.observer),
-        description: review.comment.as_deref(),
-        objects,
-    };
     Ok(Rejection {
-        note: note.write(&first, follow_up.identity, follow_up.profile)?,
+        note: rejection_note(follow_up, reason, objects)?,
         report: finish(Role::RejectionReport, &document)?,
     })
+}
+
+/// The key object note of a rejection alone: for objects that something else replaces.
+///
+/// # Errors
+/// As [`verified_report`].
+pub fn rejection_note(
+    follow_up: &FollowUp<'_>,
+    reason: RejectionReason,
+    objects: &[Reference],
+) -> Result<Encoded, EncodeError> {
+    let comment = follow_up.review.comment.as_deref();
+    follow_up.note(Role::RejectionNote, reason.concept(), comment, objects)
+}
+
+/// A key object note over the documents of an earlier review that its doctor, or another, takes back.
+///
+/// # Errors
+/// As [`verified_report`].
+pub fn withdrawal_note(follow_up: &FollowUp<'_>, objects: &[Reference]) -> Result<Encoded, EncodeError> {
+    let description = match &follow_up.review.comment {
+        Some(comment) => format!("Review withdrawn: {comment}"),
+        None => "Review withdrawn".to_owned(),
+    };
+    follow_up.note(Role::WithdrawalNote, REJECTED_FOR_QUALITY, Some(&description), objects)
 }
 
 /// The report with the human's answer in place of the machine's, verified by the review's doctor.
@@ -182,6 +198,26 @@ pub fn superseding_note(superseded: &Superseded<'_>) -> Result<Encoded, EncodeEr
 impl FollowUp<'_> {
     fn first_report(&self) -> Result<DataSet, EncodeError> {
         read(self.report)
+    }
+
+    fn note(
+        &self,
+        role: Role,
+        title: Concept,
+        description: Option<&str>,
+        objects: &[Reference],
+    ) -> Result<Encoded, EncodeError> {
+        let review = self.review;
+        let note = note::Note {
+            role,
+            part: &review.id,
+            at: review.at,
+            title,
+            observer: Some(&review.observer),
+            description,
+            objects,
+        };
+        note.write(&self.first_report()?, self.identity, self.profile)
     }
 }
 

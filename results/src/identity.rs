@@ -24,6 +24,7 @@ pub enum Role {
     RejectionReport,
     CorrectedReport,
     SupersedingNote,
+    WithdrawalNote,
 }
 
 impl Role {
@@ -38,6 +39,7 @@ impl Role {
             Self::RejectionReport => "rejection-report",
             Self::CorrectedReport => "corrected-report",
             Self::SupersedingNote => "superseding-note",
+            Self::WithdrawalNote => "withdrawal-note",
         }
     }
 
@@ -53,6 +55,7 @@ impl Role {
             Self::RejectionReport => 8,
             Self::CorrectedReport => 9,
             Self::SupersedingNote => 10,
+            Self::WithdrawalNote => 11,
         }
     }
 }

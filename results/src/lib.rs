@@ -35,7 +35,7 @@ pub use error::EncodeError;
 pub use finding::{ClassProbability, Classification, Finding, Measurement, Point, Quantity, SegmentFinding};
 pub use follow_up::{
     Correction, FollowUp, Observer, Rejection, RejectionReason, Review, Superseded, corrected_report,
-    rejection, superseding_note, verified_report,
+    rejection, rejection_note, superseding_note, verified_report, withdrawal_note,
 };
 pub use heatmap::{HeatmapInput, heatmap};
 pub use identity::{Identity, Role};

@@ -42,6 +42,16 @@ impl Caller {
         Err(ApiError::because(Code::Forbidden, format!("this is not for the role {}", self.role)))
     }
 
+    /// Only a person who signed in is present; a key is not.
+    pub(crate) fn require_presence(&self) -> ApiResult<(AccountId, SessionId)> {
+        match self.who {
+            Who::Account { account, session } => Ok((account, session)),
+            Who::Key(_) => {
+                Err(ApiError::because(Code::Forbidden, "this is for a person who signed in, not for a key"))
+            }
+        }
+    }
+
     pub(crate) fn require_scope(&self, method: &Method, route: &str) -> ApiResult<()> {
         if scope::cover(&self.scopes, method, route) {
             return Ok(());
@@ -143,11 +153,50 @@ impl<S: Sync> FromRequestParts<S> for Person {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        match caller.who {
-            Who::Account { account, session } => Ok(Self { caller, account, session }),
-            Who::Key(_) => {
-                Err(ApiError::because(Code::Forbidden, "this is for a person who signed in, not for a key"))
+        let (account, session) = caller.require_presence()?;
+        Ok(Self { caller, account, session })
+    }
+}
+
+macro_rules! people {
+    ($($(#[$doc:meta])* $name:ident = [$($role:ident),+]),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(crate) struct $name(Person);
+
+        impl $name {
+            pub(crate) const ROLES: &'static [Role] = &[$(Role::$role),+];
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = Caller;
+
+            fn deref(&self) -> &Caller {
+                &self.0.caller
             }
         }
+
+        impl<S: Sync> FromRequestParts<S> for $name {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+                let person = Person::from_request_parts(parts, state).await?;
+                person.caller.require(Self::ROLES)?;
+                Ok(Self(person))
+            }
+        }
+    )+};
+}
+
+people! {
+    /// May decide about results; documents name him for ever.
+    Doctor = [Doctor],
+    /// May say whose images they are, where instances of a study disagree.
+    Releaser = [Doctor, Technician],
+}
+
+impl Doctor {
+    pub(crate) fn account(&self) -> AccountId {
+        self.0.account
     }
 }

@@ -1,22 +1,28 @@
 //! Results: what was found, and the DICOM objects that hold it.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::State,
     http::{HeaderValue, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use imaging::StudyUid;
-use ledger::{Artifact, ArtifactId, Outcome, ResultFilter, ResultId, ResultRow};
+use ledger::{
+    Artifact, ArtifactId, Millis, Outcome, Priority, ResultFilter, ResultId, ResultRow, ReviewState,
+};
 use serde::Deserialize;
 use spool::InstanceKey;
+use time::{Date, macros::format_description};
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
 use crate::{
     audit::Deeds,
     auth::{Clinician, Reader},
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, Code},
+    etag::etag,
     extract::{Json, Path, Query},
     page::{Page, PageQuery},
     request_id::RequestId,
@@ -36,6 +42,40 @@ pub(crate) struct ResultQuery {
     /// `findings` or `not-analysed`.
     #[param(value_type = Option<String>)]
     outcome: Option<Outcome>,
+    /// Where its review stands: `pending`, `accepted`, `rejected` or `corrected`.
+    #[param(value_type = Option<String>)]
+    review: Option<ReviewState>,
+    /// How urgent its job was: `routine` or `stat`.
+    #[param(value_type = Option<String>)]
+    urgency: Option<Priority>,
+    /// Computed on this day (UTC, `YYYY-MM-DD`) or later.
+    from: Option<String>,
+    /// Computed on this day or earlier.
+    to: Option<String>,
+}
+
+impl ResultQuery {
+    fn filter(self) -> ApiResult<ResultFilter> {
+        Ok(ResultFilter {
+            study: self.study,
+            model_id: self.model,
+            outcome: self.outcome,
+            review_state: self.review,
+            priority: self.urgency,
+            from: self.from.as_deref().map(midnight).transpose()?,
+            before: self.to.as_deref().map(|day| midnight(day).map(|at| at.plus(DAY))).transpose()?,
+        })
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a day begins, in UTC.
+fn midnight(day: &str) -> ApiResult<Millis> {
+    let parsed = Date::parse(day, format_description!("[year]-[month]-[day]"));
+    let parsed =
+        parsed.map_err(|_| ApiError::because(Code::InvalidParameter, "a day is written YYYY-MM-DD"))?;
+    Ok(Millis(parsed.midnight().assume_utc().unix_timestamp() * 1000))
 }
 
 /// Released results, newest first, superseded ones included.
@@ -47,8 +87,7 @@ pub(crate) async fn list(
     Query(query): Query<ResultQuery>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Json<Page<ResultView>>> {
-    let filter = ResultFilter { study: query.study, model_id: query.model, outcome: query.outcome };
-    let results = state.ledger.results(&filter, &page.request()?).await?;
+    let results = state.ledger.results(&query.filter()?, &page.request()?).await?;
     Ok(Json(Page::of(results, ResultView::from)))
 }
 
@@ -59,10 +98,11 @@ pub(crate) async fn get(
     State(state): State<AppState>,
     _reader: Reader,
     Path(id): Path<ResultId>,
-) -> ApiResult<Json<ResultDetail>> {
+) -> ApiResult<Response> {
     let row = released(&state, id).await?;
     let artifacts = state.ledger.artifacts(id).await?;
-    Ok(Json(ResultDetail::new(row, artifacts)))
+    let tag = etag(row.review_number);
+    Ok((AppendHeaders([tag]), Json(ResultDetail::new(row, artifacts))).into_response())
 }
 
 /// The DICOM objects of a result.
@@ -104,7 +144,7 @@ pub(crate) async fn download(
 }
 
 /// Nobody sees a result before it is released, not even that there is one.
-async fn released(state: &AppState, id: ResultId) -> ApiResult<ResultRow> {
+pub(super) async fn released(state: &AppState, id: ResultId) -> ApiResult<ResultRow> {
     let row = state.ledger.result(id).await?.filter(|row| row.released_at.is_some());
     row.ok_or_else(|| ApiError::no_such("result"))
 }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    auth::{Operator, Reader},
+    audit::Deeds,
+    auth::{Operator, Reader, Releaser},
     error::{ApiError, ApiResult, Code},
     extract::{Json, Path, Query},
     page::{Page, PageQuery},
@@ -105,6 +106,25 @@ pub(crate) async fn analyse(
 ) -> ApiResult<(StatusCode, Json<StudyDetail>)> {
     state.ledger.force_study(&uid, &operator.actor(), Some(request.as_str()), state.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(detail(&state, &uid, &operator).await?)))
+}
+
+/// Releases a study that is held: a person has looked, and answers for the images being of one
+/// patient. What was computed may leave then.
+#[utoipa::path(post, path = "/v1/studies/{uid}/release", tag = "studies", operation_id = "release_study",
+    params(("uid" = String, Path, description = "Study Instance UID")),
+    responses((status = 200, body = StudyDetail), (status = 409, description = "It is not held")))]
+pub(crate) async fn release(
+    State(state): State<AppState>,
+    person: Releaser,
+    request: RequestId,
+    Path(uid): Path<StudyUid>,
+) -> ApiResult<Json<StudyDetail>> {
+    if state.ledger.study(&uid).await?.is_some_and(|study| !study.is_held) {
+        return Err(ApiError::because(Code::Conflict, "the study is not held"));
+    }
+    state.ledger.release_holds(&uid, &person.actor(), Some(request.as_str()), state.now()).await?;
+    Deeds::of(&state, &person, &request).note("study.release", uid.as_str()).await?;
+    Ok(Json(detail(&state, &uid, &person).await?))
 }
 
 /// Which models suit the study's series and which do not: the first condition that fails,

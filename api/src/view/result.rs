@@ -1,6 +1,6 @@
 //! Results as clients see them.
 
-use ledger::{Artifact, Outcome, ResultRow};
+use ledger::{Artifact, Outcome, ResultRow, ReviewState};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -24,6 +24,11 @@ pub(crate) struct ResultView {
     /// A newer result over more of the same series.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
+    /// `pending`, `accepted`, `rejected` or `corrected`.
+    #[schema(value_type = String)]
+    review_state: ReviewState,
+    /// How many reviews it has had; the ETag.
+    review_number: u32,
 }
 
 impl From<ResultRow> for ResultView {
@@ -38,6 +43,8 @@ impl From<ResultRow> for ResultView {
             computed_at: timestamp(row.computed_at),
             released_at: row.released_at.map(timestamp),
             superseded_by: row.superseded_by.map(|id| id.to_string()),
+            review_state: row.review_state,
+            review_number: row.review_number,
         }
     }
 }
@@ -64,7 +71,10 @@ impl ResultDetail {
 pub(crate) struct ArtifactView {
     id: String,
     result_id: String,
-    /// What it is for: `seg`, `sr`, …
+    /// The review that made it; none: it belongs to the result itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_id: Option<String>,
+    /// What it is for: `seg`, `sr`, `verified-sr`, …
     role: String,
     /// The destination profile that it was encoded for.
     profile: String,
@@ -84,6 +94,7 @@ impl From<Artifact> for ArtifactView {
             download: format!("/v1/results/{}/artifacts/{}", artifact.result, artifact.id),
             id: artifact.id.to_string(),
             result_id: artifact.result.to_string(),
+            review_id: artifact.review.map(|id| id.to_string()),
             role: artifact.role,
             profile: artifact.profile,
             part: artifact.part,

@@ -137,6 +137,7 @@ bound_as_text!(
     crate::QuarantinedId,
     crate::JobId,
     crate::ResultId,
+    crate::ReviewId,
     crate::ArtifactId,
     crate::AccountId,
     crate::ApiKeyId,
@@ -151,6 +152,9 @@ bound_as_text!(
     crate::DeliveryState,
     crate::Role,
     crate::SessionKind,
+    crate::Decision,
+    crate::RejectionReason,
+    crate::ReviewState,
 );
 
 /// What may be null: the kind of null has to be known, PostgreSQL is strict about it.
@@ -176,6 +180,7 @@ nullable!(Arg::Int(None); i64, u32, Millis, DeliveryId, EventSeq);
 nullable!(
     Arg::Text(None);
     String, &str, &String, &StudyUid, &SeriesUid, &SopInstanceUid, &crate::NodeId, &crate::BootId, &crate::WorkerId,
-    crate::AssociationId, crate::HoldId, crate::JobId, crate::ResultId, crate::ArtifactId, crate::AccountId,
+    crate::AssociationId, crate::HoldId, crate::JobId, crate::ResultId, crate::ReviewId, crate::ArtifactId, crate::AccountId,
     crate::JobState, crate::FailureKind, crate::Outcome, crate::DeliveryState,
+    crate::RejectionReason, crate::ReviewState,
 );

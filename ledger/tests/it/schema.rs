@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
-    DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome, QuarantineReason, Role,
-    SessionKind,
+    Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome, QuarantineReason,
+    RejectionReason, ReviewState, Role, SessionKind,
 };
 
 use crate::database::TestDb;
@@ -101,6 +101,9 @@ on_both! {
             ("account", "role", words(Role::ALL)),
             ("api_key", "role", words(Role::ALL)),
             ("session", "kind", words(SessionKind::ALL)),
+            ("result", "review_state", words(ReviewState::ALL)),
+            ("review", "decision", words(Decision::ALL)),
+            ("review", "reason", words(RejectionReason::ALL)),
         ] {
             assert_eq!(allowed_words(&definitions[table], column), expected, "{table}.{column}");
         }

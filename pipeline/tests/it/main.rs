@@ -8,5 +8,6 @@ mod flow;
 mod phantom;
 mod policy;
 mod read_once;
+mod review;
 mod superseding;
 mod world;

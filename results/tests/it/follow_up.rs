@@ -3,7 +3,7 @@
 use imaging::Code;
 use results::{
     Correction, Encoded, FollowUp, Observer, Reference, RejectionReason, Review, Superseded,
-    corrected_report, rejection, superseding_note, verified_report,
+    corrected_report, rejection, superseding_note, verified_report, withdrawal_note,
 };
 use time::macros::datetime;
 
@@ -124,6 +124,17 @@ fn a_corrected_segmentation_is_listed_and_the_machines_measurements_go() {
     assert!(!tree.contains("\"Volume\")"), "{tree}");
     assert!(tree.contains("Meningioma"), "the class was not corrected: {tree}");
     assert!(tree.contains("(SG image,"), "{tree}");
+}
+
+#[test]
+fn a_withdrawn_review_is_hidden_by_a_note_that_names_the_doctor() {
+    let reviewed = Reviewed::new("mr-axial");
+    let verified = reviewed.report.reference.clone();
+    let tree = reviewed.write("withdrawn.dcm", |follow_up| {
+        withdrawal_note(follow_up, std::slice::from_ref(&verified)).unwrap()
+    });
+    assert!(tree.contains("Review withdrawn: Artefact, not a lesion"), "{tree}");
+    assert!(tree.contains("\"Person Observer Name\")=\"김^영희\""), "{tree}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 pub struct Http {
     base: String,
     bearer: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 /// What came back, whatever its status.
@@ -21,12 +22,19 @@ pub struct Answer {
 
 impl Http {
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), bearer: None }
+        Self { base: base.trim_end_matches('/').to_owned(), bearer: None, headers: Vec::new() }
     }
 
     #[must_use]
     pub fn with_bearer(mut self, token: &str) -> Self {
         self.bearer = Some(token.to_owned());
+        self
+    }
+
+    /// Sends this header with every request.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -77,13 +85,16 @@ impl Http {
     ) -> Result<Answer, String> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let url = format!("{}{path}", self.base);
-        let bearer = self.bearer.clone();
+        let (bearer, headers) = (self.bearer.clone(), self.headers.clone());
         let method: reqwest::Method = method.parse().map_err(|_| format!("{method} is no method"))?;
         let request = format!("{method} {path}");
         let exchange = async move {
             let mut builder = Client::new().request(method, url);
             if let Some(token) = bearer {
                 builder = builder.bearer_auth(token);
+            }
+            for (name, value) in headers {
+                builder = builder.header(name, value);
             }
             let response = fill(builder).send().await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -1,0 +1,341 @@
+//! A doctor's decision about a result becomes documents that are kept and on their way.
+//!
+//! The documents are made and kept first; then one transaction of the ledger holds the
+//! review, its objects, their deliveries and the audit row. Killed before it, nothing was
+//! decided, and nobody refers to what lies in the spool; killed after it, the outbox goes
+//! on. A doctor who was overtaken finds that out in the transaction, whatever he had made.
+
+mod documents;
+mod given;
+
+use std::sync::Arc;
+
+use imaging::Code;
+use inference::package::Policy;
+use ledger::{
+    Artifact, ArtifactId, AuditKey, DeliveryState, Ledger, NewArtifact, NewDelivery, NewReview,
+    RejectionReason, ResultId, ResultRow, ReviewId, ReviewObjects, Reviewed, Reviewer, Verdict,
+};
+use serde_json::json;
+use spool::{InstanceKey, Spool};
+use tracing::info;
+
+use crate::{
+    config::PipelineConfig,
+    keep::{self, KeepObjectsError, KeptObjects},
+    look::Looker,
+    release,
+};
+
+use documents::Documents;
+
+/// What a doctor says about a result.
+#[derive(Debug, Clone)]
+pub struct ReviewOrder {
+    pub result: ResultId,
+    /// The number of the last review that he saw; 0 when there was none.
+    pub after: u32,
+    pub decision: ReviewDecision,
+    pub comment: Option<String>,
+    pub reviewer: Reviewer,
+    pub request_id: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum ReviewDecision {
+    Accept,
+    Reject(RejectionReason),
+    /// The right answer of a classifier.
+    CorrectClass(Code),
+    /// The right segmentation.
+    CorrectSegmentation(SegmentationFile),
+    Undo,
+}
+
+/// A segmentation that a doctor brings.
+#[derive(Clone)]
+pub enum SegmentationFile {
+    /// A DICOM SEG; it is kept as it is.
+    Dicom(Vec<u8>),
+    /// A label map on the grid of the source, with the values of the model's labels.
+    Nifti(Vec<u8>),
+}
+
+/// Why a review was not carried out. Nothing of it happened.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// What was given does not suit the result; a sentence for the doctor.
+    #[error("{0}")]
+    Unsuitable(String),
+    #[error("an object of the result cannot be read from the spool")]
+    Lost(#[from] spool::ReadError),
+    #[error("cannot write the documents of the review")]
+    Encode(#[from] results::EncodeError),
+    #[error("cannot keep the documents of the review")]
+    Keep(#[from] KeepObjectsError),
+    #[error("cannot use a temporary file")]
+    Temporary(#[from] std::io::Error),
+    #[error("a thread ended early")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// What a review is carried out with.
+pub(crate) struct Desk<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) spool: &'a Spool,
+    pub(crate) looker: &'a Arc<Looker>,
+    pub(crate) key: &'a AuditKey,
+}
+
+impl std::fmt::Debug for SegmentationFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, bytes) = match self {
+            Self::Dicom(bytes) => ("Dicom", bytes),
+            Self::Nifti(bytes) => ("Nifti", bytes),
+        };
+        write!(formatter, "{kind}({} bytes)", bytes.len())
+    }
+}
+
+impl ReviewOrder {
+    fn review(&self, config: &PipelineConfig) -> NewReview {
+        NewReview {
+            id: ReviewId::generate(),
+            result: self.result,
+            after: self.after,
+            verdict: self.decision.verdict(),
+            comment: self.comment.clone(),
+            reviewer: self.reviewer.clone(),
+            request_id: self.request_id.clone(),
+            at: config.clock.now(),
+        }
+    }
+}
+
+impl ReviewDecision {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Accept => Verdict::Accept,
+            Self::Reject(reason) => Verdict::Reject(*reason),
+            Self::CorrectClass(class) => Verdict::Correct(json!({ "class": class })),
+            Self::CorrectSegmentation(file) => Verdict::Correct(json!({ "segmentation": file.described() })),
+            Self::Undo => Verdict::Undo,
+        }
+    }
+}
+
+impl Desk<'_> {
+    pub(crate) async fn review(&self, order: &ReviewOrder) -> Result<Reviewed, ReviewError> {
+        let row = self.ledger.result(order.result).await?.filter(|row| row.released_at.is_some());
+        let row = row.ok_or(ledger::Error::NoSuchResult(order.result))?;
+        let new = order.review(&self.looker.config);
+        let made = if is_due(&row, &new) { self.make(&row, &new, order).await? } else { Made::default() };
+        let objects = ReviewObjects { artifacts: made.kept.artifacts, deliveries: made.deliveries };
+        let reviewed = self.ledger.add_review(&new, &objects, self.key).await?;
+        match &reviewed {
+            Reviewed::Added(review) => {
+                for receipt in made.kept.receipts {
+                    self.spool.recorded(receipt);
+                }
+                info!(study.uid = %row.study, result.id = %row.id, "result {} has review {}", row.id, review.number);
+            }
+            _ => self.discard(made.documents).await?,
+        }
+        Ok(reviewed)
+    }
+
+    /// Makes and keeps the documents; decides which objects leave.
+    async fn make(&self, row: &ResultRow, new: &NewReview, order: &ReviewOrder) -> Result<Made, ReviewError> {
+        let artifacts = self.ledger.artifacts(row.id).await?;
+        let given = given::take(self, row, new, &order.decision).await?;
+        let given_as = given.as_ref().map(|given| given.encoded.reference.clone());
+        let documents = Documents::about(self, row, new, &order.decision, &artifacts).await?;
+        let written = documents.write(given_as).await?;
+        let mut kept = KeptObjects::default();
+        if let Some(given) = given {
+            keep::keep_given(self.spool, given, &mut kept).await?;
+        }
+        let mut own = keep::keep(self.ledger, self.spool, written).await?;
+        let documents = own.artifacts.iter().map(|document| key_of(row, document)).collect();
+        kept.artifacts.append(&mut own.artifacts);
+        kept.receipts.append(&mut own.receipts);
+        let deliveries = self.deliveries(row, &order.decision, &artifacts, &kept.artifacts).await?;
+        Ok(Made { kept, documents, deliveries })
+    }
+
+    /// What is to reach the destinations after the review, in that order.
+    async fn deliveries(
+        &self,
+        row: &ResultRow,
+        decision: &ReviewDecision,
+        artifacts: &[Artifact],
+        new: &[NewArtifact],
+    ) -> Result<Vec<NewDelivery>, ledger::Error> {
+        if self.is_shadow(row) {
+            return Ok(Vec::new());
+        }
+        let about: Vec<&Artifact> = match decision {
+            ReviewDecision::Undo => documents::of_last_review(artifacts),
+            _ => artifacts.iter().filter(|artifact| artifact.review.is_none()).collect(),
+        };
+        let is_known = self.is_any_sent(&about).await?;
+        let leave = leaving(decision, is_known, &about, new);
+        Ok(release::to_all(&self.looker.config, &row.model_id, leave))
+    }
+
+    fn is_shadow(&self, row: &ResultRow) -> bool {
+        let model = self.looker.registry.get(&format!("{}@{}", row.model_id, row.model_version));
+        model.is_some_and(|model| model.package().writes.policy == Policy::Shadow)
+    }
+
+    async fn is_any_sent(&self, artifacts: &[&Artifact]) -> Result<bool, ledger::Error> {
+        for artifact in artifacts {
+            let deliveries = self.ledger.deliveries_of(artifact.id).await?;
+            if deliveries.iter().any(|delivery| delivery.state != DeliveryState::Dropped) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes documents of a review that did not come about out of the spool. What a doctor
+    /// brought stays: the one who was faster may have brought the same.
+    async fn discard(&self, documents: Vec<InstanceKey>) -> Result<(), ReviewError> {
+        let spool = self.spool.clone();
+        let deleting = move || documents.iter().try_for_each(|key| spool.delete(key));
+        Ok(tokio::task::spawn_blocking(deleting).await??)
+    }
+}
+
+/// What a review has made before anybody knows of it.
+#[derive(Default)]
+struct Made {
+    kept: KeptObjects,
+    /// Those of the kept objects that were written for this review.
+    documents: Vec<InstanceKey>,
+    deliveries: Vec<NewDelivery>,
+}
+
+/// Whether documents are worth making: what the ledger would refuse now, it refuses later.
+fn is_due(row: &ResultRow, new: &NewReview) -> bool {
+    row.review_number == new.after
+        && row.superseded_by.is_none()
+        && new.verdict.is_possible_in(row.review_state)
+}
+
+fn key_of(row: &ResultRow, document: &NewArtifact) -> InstanceKey {
+    InstanceKey {
+        study: row.study.clone(),
+        series: document.series.clone(),
+        sop_instance: document.sop_instance.clone(),
+    }
+}
+
+/// `about` is what the review speaks of; `is_known` says whether a destination has (or will
+/// have) any of it. Nobody is told that something was rejected which he never got.
+fn leaving(
+    decision: &ReviewDecision,
+    is_known: bool,
+    about: &[&Artifact],
+    new: &[NewArtifact],
+) -> Vec<ArtifactId> {
+    let is_sayable = |document: &&NewArtifact| is_known || !documents::is_retraction(&document.role);
+    let new = new.iter().filter(is_sayable).map(|document| document.id);
+    let with = |role: Option<&str>| {
+        let wanted = about.iter().filter(move |artifact| role.is_none_or(|role| artifact.role == role));
+        wanted.map(|artifact| artifact.id).collect::<Vec<_>>()
+    };
+    let mut leave = match decision {
+        ReviewDecision::Accept => with(None),
+        // The corrected report still speaks of the machine's segments.
+        ReviewDecision::CorrectClass(_) => with(Some("seg")),
+        ReviewDecision::Reject(_) | ReviewDecision::CorrectSegmentation(_) | ReviewDecision::Undo => {
+            Vec::new()
+        }
+    };
+    leave.extend(new);
+    leave
+}
+
+#[cfg(test)]
+mod tests {
+    use imaging::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};
+
+    use super::*;
+
+    fn new(role: &str) -> NewArtifact {
+        NewArtifact {
+            id: ArtifactId::generate(),
+            role: role.to_owned(),
+            profile: "default".to_owned(),
+            part: 0,
+            sop_class: SopClassUid::parse("1.2.3").unwrap(),
+            sop_instance: SopInstanceUid::parse("1.2.4").unwrap(),
+            series: SeriesUid::parse("1.2.5").unwrap(),
+            digest: String::new(),
+            size_bytes: 0,
+        }
+    }
+
+    fn kept(role: &str) -> Artifact {
+        let new = new(role);
+        Artifact {
+            id: new.id,
+            result: ResultId::generate(),
+            study: StudyUid::parse("1.2.6").unwrap(),
+            series: new.series,
+            sop_instance: new.sop_instance,
+            sop_class: new.sop_class,
+            role: new.role,
+            profile: new.profile,
+            part: 0,
+            digest: String::new(),
+            size_bytes: 0,
+            review: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(decision: &ReviewDecision, is_known: bool, documents: &[&str], expect: &[&str]) {
+        let own = [kept("heatmap"), kept("seg"), kept("sr")];
+        let documents: Vec<NewArtifact> = documents.iter().map(|role| new(role)).collect();
+        let about: Vec<&Artifact> = own.iter().collect();
+        let role_of = |id: &ArtifactId| {
+            let own = own.iter().find(|one| one.id == *id).map(|one| one.role.as_str());
+            let document = documents.iter().find(|one| one.id == *id).map(|one| one.role.as_str());
+            own.or(document).unwrap()
+        };
+        let left = leaving(decision, is_known, &about, &documents);
+        assert_eq!(left.iter().map(role_of).collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn what_was_held_leaves_with_the_verified_report() {
+        check(&ReviewDecision::Accept, false, &["verified-sr"], &["heatmap", "seg", "sr", "verified-sr"]);
+    }
+
+    #[test]
+    fn nobody_is_told_of_the_rejection_of_what_he_never_got() {
+        let reject = ReviewDecision::Reject(RejectionReason::Quality);
+        check(&reject, false, &["rejection-note", "rejection-sr"], &[]);
+        check(&reject, true, &["rejection-note", "rejection-sr"], &["rejection-note", "rejection-sr"]);
+    }
+
+    #[test]
+    fn a_correction_leaves_without_what_it_corrects() {
+        let class = ReviewDecision::CorrectClass(Code::new("1", "99X", "glioma"));
+        check(&class, false, &["corrected-sr"], &["seg", "corrected-sr"]);
+        let file = ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(Vec::new()));
+        let documents = ["corrected-seg", "corrected-sr", "rejection-note"];
+        check(&file, false, &documents, &["corrected-seg", "corrected-sr"]);
+        check(&file, true, &documents, &documents);
+    }
+
+    #[test]
+    fn an_undo_is_told_to_those_who_got_what_is_undone() {
+        check(&ReviewDecision::Undo, false, &["withdrawal-note"], &[]);
+        check(&ReviewDecision::Undo, true, &["withdrawal-note"], &["withdrawal-note"]);
+    }
+}
