@@ -5,6 +5,7 @@ mod doctor;
 mod echo;
 mod model;
 mod peer;
+mod recover;
 mod run;
 mod seg;
 mod send;
@@ -72,6 +73,8 @@ enum Command {
     Config(show::ConfigArgs),
     /// Checks database, spool, ONNX Runtime, models, destinations, disk and clock.
     Doctor(doctor::DoctorArgs),
+    /// Rebuilds the database's rows of instances from the spool.
+    Recover(recover::RecoverArgs),
     /// Adds, lists and locks accounts of people.
     #[command(subcommand)]
     User(accounts::UserCommand),
@@ -126,6 +129,7 @@ impl Cli {
             Command::Model(command) => model::run(command, &settings.load()?),
             Command::Config(args) => show::config(args, &settings.load()?),
             Command::Doctor(args) => doctor::run(args, &settings.load()?),
+            Command::Recover(args) => recover::run(args, &settings.load()?),
             Command::User(command) => accounts::user(command, &settings.load()?),
             Command::Key(command) => accounts::key(command, &settings.load()?),
             Command::Version(args) => show::version(args),

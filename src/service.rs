@@ -207,7 +207,7 @@ async fn upkeep(metrics: PrometheusHandle, ledger: Ledger) {
     }
 }
 
-async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+pub(crate) async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
     let settings = settings::spool(config);
     let opened = tokio::task::spawn_blocking(move || Spool::open(settings)).await;
     opened.context("opening the spool ended badly")?.context("cannot open the spool")
@@ -253,6 +253,6 @@ fn start_bridge(
     Bridge::start(sources, ledger, spool, &process, shutdown).context("cannot use the settings of a source")
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -39,7 +39,7 @@ pub use config::{
 pub use conformance::conformance_statement;
 pub use listener::{BindError, Listener};
 pub use pdu::BadPdu;
-pub use reconcile::{ReconcileError, Reconciled, reconcile, recover};
+pub use reconcile::{ReconcileError, Reconciled, RecoveryEvent, reconcile, recover};
 pub use send::{SendEvent, SendFailure, SendOptions, SendReport, echo, send};
 pub use status::Status;
 pub use tls::{TlsError, TlsOptions};

@@ -2,7 +2,7 @@
 
 use imaging::is_own_result;
 use ledger::{AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId};
-use spool::{Found, Spool};
+use spool::{Found, Spool, WalkError};
 
 /// Rows in one transaction.
 const BATCH: usize = 256;
@@ -58,7 +58,16 @@ pub async fn reconcile(
     Ok(done)
 }
 
-/// Rebuilds the rows of all instances from the spool. Safe to repeat, and beside a running listener.
+/// What a recovery comes by.
+#[derive(Debug)]
+pub enum RecoveryEvent {
+    /// So much is done.
+    Recorded(Reconciled),
+    /// A file that is no readable instance stays where it is, without a row.
+    PassedOver(WalkError),
+}
+
+/// Rebuilds the rows of all instances from the spool. Safe to repeat.
 ///
 /// # Errors
 /// When the ledger does not take it; what was recorded until then stays.
@@ -67,35 +76,32 @@ pub async fn recover(
     ledger: &Ledger,
     node: &NodeId,
     boot: &BootId,
-    mut progress: impl FnMut(Reconciled),
+    mut tell: impl FnMut(RecoveryEvent),
 ) -> Result<Reconciled, ReconcileError> {
     let mut walk = spool.walk();
     let mut done = Reconciled::default();
     loop {
-        let (rest, found, unreadable) = tokio::task::spawn_blocking(move || {
-            let (mut found, mut unreadable) = (Vec::with_capacity(BATCH), 0);
-            for item in walk.by_ref().take(BATCH) {
-                match item {
-                    Ok(item) => found.push(item),
-                    Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "a file of the spool was passed over"
-                        );
-                        unreadable += 1;
-                    }
-                }
-            }
-            (walk, found, unreadable)
+        let (rest, batch) = tokio::task::spawn_blocking(move || {
+            let batch: Vec<_> = walk.by_ref().take(BATCH).collect();
+            (walk, batch)
         })
         .await?;
         walk = rest;
-        if found.is_empty() && unreadable == 0 {
+        if batch.is_empty() {
             return Ok(done);
         }
-        done.unreadable += unreadable;
+        let mut found = Vec::with_capacity(batch.len());
+        for item in batch {
+            match item {
+                Ok(item) => found.push(item),
+                Err(error) => {
+                    done.unreadable += 1;
+                    tell(RecoveryEvent::PassedOver(error));
+                }
+            }
+        }
         done.instances += record(ledger, node, boot, found).await?;
-        progress(done);
+        tell(RecoveryEvent::Recorded(done));
     }
 }
 

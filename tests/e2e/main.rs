@@ -2,6 +2,7 @@
 
 mod command;
 mod delivery;
+mod recover;
 mod refusals;
 mod running;
 mod service;
