@@ -4,7 +4,8 @@
 The sender replays streams that were cut into PDUs before the clock starts, with one C-STORE outstanding on each
 association and TCP_NODELAY on, so that it is not what is measured (dcmsend stalls by itself). Timed: from the first
 association request to the last release. Every receiver starts afresh for each measurement, with an empty folder, and
-every instance is counted afterwards. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
+every instance is counted afterwards. Folders are deleted between cells only: within five seconds ext4 does not use a
+deleted inode again but passes over it one by one, and whoever came next would pay for that. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
 
   process   ours and storescp --fork +B, neither flushes
   power     ours (durability = "power") and storescp with file and folder flushed at each close (durable_close.c), and
@@ -98,6 +99,17 @@ def read_pdu(connection):
     return kind, read_exact(connection, length)
 
 
+def status_of(answer):
+    """Status (0000,0900) of the command set in a P-DATA-TF that holds one."""
+    at = 6
+    while at < len(answer):
+        group, number, length = struct.unpack_from("<HHI", answer, at)
+        if (group, number) == (0, 0x900):
+            return struct.unpack_from("<H", answer, at + 8)[0]
+        at += 8 + length
+    raise ValueError("the answer has no status")
+
+
 def associate(port, called):
     context = item(0x20, b"\1\0\0\0" + item(0x30, MR) + item(0x40, EXPLICIT))
     user = item(0x50, item(0x51, struct.pack(">I", 131072)) + item(0x52, b"2.25.1"))
@@ -130,8 +142,7 @@ def replay(port, called, uids, shape, associations):
             for ready in shares[k]:
                 connection.sendall(ready)
                 _, answer = read_pdu(connection)
-                at = answer.index(b"\0\0\0\x09\2\0\0\0")
-                stored[k] += answer[at + 8:at + 10] == b"\0\0"
+                stored[k] += status_of(answer) == 0
             connection.sendall(struct.pack(">BBII", 5, 0, 4, 0))
             read_pdu(connection)
             connection.close()
@@ -223,10 +234,18 @@ def measure(kind, uids, shape, associations, options):
         peak, held = receiver.peak_mb(), receiver.held()
     finally:
         receiver.stop()
-        shutil.rmtree(folder)
     if stored != len(uids) or held not in (None, len(uids)):
         raise SystemExit(f"{kind}: {len(uids)} sent, {stored} acknowledged, {held} held")
     return len(uids) / seconds, peak
+
+
+def clear(scratch):
+    """Deletes what a cell has left, and waits until its inodes can be had again."""
+    for entry in os.scandir(scratch):
+        if entry.is_dir():
+            shutil.rmtree(entry.path)
+    os.sync()
+    time.sleep(6)
 
 
 def uids_of(count, run):
@@ -266,6 +285,7 @@ def compare(options):
             for kind in kinds[run % len(kinds):] + kinds[:run % len(kinds)]:
                 rate, peaks[kind] = measure(kind, uids_of(count, run), shape, associations, options)
                 rates[kind].append(rate)
+        clear(options.scratch)
         ratio = {}
         for ours, peer in (("ours process", "storescp process"), ("ours power", "storescp power"), ("ours power", "orthanc")):
             if peer in rates:
