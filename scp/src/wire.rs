@@ -2,7 +2,7 @@
 //!
 //! Headers are read through a small buffer; the content of fragments goes straight to
 //! where it is wanted. TCP_NODELAY is on, every answer is one write, and TCP_QUICKACK is
-//! armed again before each read: with a sender that has Nagle's algorithm on, a delayed
+//! armed again before each wait: with a sender that has Nagle's algorithm on, a delayed
 //! acknowledgement would stall every instance by 40 ms.
 
 use std::{
@@ -11,6 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    io::Errno,
+    net::{RecvAncillaryBuffer, RecvFlags, recvmsg},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::pdu::{PDU_HEADER_BYTES, PDV_HEADER_BYTES, PdvHeader};
@@ -198,9 +202,9 @@ impl Wire {
         }
         let Self { tcp, stream, buffer, end, shutdown, .. } = self;
         let room = &mut buffer[*end..];
-        *end += attempt(tcp, shutdown, deadline, interrupt, || match stream {
-            Stream::Plain => (&*tcp).read(room),
-            Stream::Tls(stream) => stream.read(room),
+        *end += attempt(shutdown, deadline, interrupt, || match stream {
+            Stream::Plain => read_plain(tcp, &mut [IoSliceMut::new(room)]),
+            Stream::Tls(stream) => read_tls(tcp, stream.as_mut(), room),
         })?;
         Ok(())
     }
@@ -208,11 +212,11 @@ impl Wire {
     /// One read into `room`; what comes beyond goes to the buffer, which is empty, and is counted, too.
     fn receive(&mut self, room: &mut [u8], deadline: Deadline) -> Result<usize, WireError> {
         let Self { tcp, stream, buffer, shutdown, .. } = self;
-        attempt(tcp, shutdown, deadline, Interrupt::Never, || match stream {
+        attempt(shutdown, deadline, Interrupt::Never, || match stream {
             Stream::Plain => {
-                (&*tcp).read_vectored(&mut [IoSliceMut::new(room), IoSliceMut::new(buffer.as_mut_slice())])
+                read_plain(tcp, &mut [IoSliceMut::new(room), IoSliceMut::new(buffer.as_mut_slice())])
             }
-            Stream::Tls(stream) => stream.read(room),
+            Stream::Tls(stream) => read_tls(tcp, stream.as_mut(), room),
         })
     }
 
@@ -275,7 +279,6 @@ enum Interrupt {
 
 /// Reads once, however many ticks it takes.
 fn attempt(
-    tcp: &TcpStream,
     shutdown: &CancellationToken,
     deadline: Deadline,
     interrupt: Interrupt,
@@ -286,7 +289,6 @@ fn attempt(
         if interrupt == Interrupt::ByShutdown && shutdown.is_cancelled() {
             return Err(WireError::ShuttingDown);
         }
-        acknowledge_quickly(tcp);
         match read() {
             Ok(0) => return Err(WireError::Closed),
             Ok(count) => return Ok(count),
@@ -294,6 +296,23 @@ fn attempt(
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// What is there is taken at once; only a wait needs the acknowledgement hurried.
+fn read_plain(mut tcp: &TcpStream, room: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    match recvmsg(tcp, room, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT) {
+        Ok(received) => Ok(received.bytes),
+        Err(Errno::AGAIN) => {
+            acknowledge_quickly(tcp);
+            tcp.read_vectored(room)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_tls(tcp: &TcpStream, stream: &mut dyn Duplex, room: &mut [u8]) -> io::Result<usize> {
+    acknowledge_quickly(tcp);
+    stream.read(room)
 }
 
 #[cfg(target_os = "linux")]

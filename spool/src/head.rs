@@ -26,6 +26,8 @@ pub(crate) struct Head {
     scanner: Scanner,
     inflater: Option<Inflater>,
     malformed: Option<Malformed>,
+    /// Read as soon as the pixel data begins: while the pixels come, not when the sender waits.
+    facts: Option<Result<Header, Fault>>,
     transfer_syntax: Uid,
 }
 
@@ -44,6 +46,7 @@ impl Head {
             scanner: Scanner::new(encoding),
             inflater: deflated.then(Inflater::new),
             malformed: None,
+            facts: None,
             transfer_syntax: transfer_syntax.clone(),
         }
     }
@@ -54,11 +57,15 @@ impl Head {
         if self.malformed.is_some() {
             return;
         }
+        let had_head = self.scanner.head_is_whole();
         let walked = match &mut self.inflater {
             Some(inflater) => inflater.push(bytes, &mut self.scanner),
             None => self.scanner.push(bytes),
         };
         self.malformed = walked.err();
+        if !had_head && self.scanner.head_is_whole() && self.malformed.is_none() {
+            self.facts = Some(self.read_facts());
+        }
     }
 
     pub(crate) fn sop_class(&self) -> Option<&str> {
@@ -78,7 +85,7 @@ impl Head {
     ///
     /// # Errors
     /// When it is no data set, is cut, or lacks what every instance must have.
-    pub(crate) fn facts(&self) -> Result<Header, Fault> {
+    pub(crate) fn facts(&mut self) -> Result<Header, Fault> {
         let stopped_at_pixel_data = self.inflater.is_some() && self.scanner.head_is_whole();
         if self.malformed.is_none() && !stopped_at_pixel_data {
             self.scanner.finish()?;
@@ -87,10 +94,14 @@ impl Head {
     }
 
     /// The header facts of what has come, whatever may follow.
-    pub(crate) fn facts_so_far(&self) -> Result<Header, Fault> {
+    pub(crate) fn facts_so_far(&mut self) -> Result<Header, Fault> {
         if let Some(malformed) = self.malformed {
             return Err(malformed.into());
         }
+        self.facts.take().unwrap_or_else(|| self.read_facts())
+    }
+
+    fn read_facts(&self) -> Result<Header, Fault> {
         for (name, value) in [
             ("SOP Class UID (0008,0016)", self.scanner.sop_class()),
             ("SOP Instance UID (0008,0018)", self.scanner.sop_instance()),

@@ -21,6 +21,9 @@ use crate::{
     stored::Stored,
 };
 
+/// The digest takes bytes in pieces of this size, at which its parallel form is at its best.
+const HASH_STEP: usize = 64 << 10;
+
 #[derive(Debug)]
 pub struct Incoming {
     spool: Arc<Shared>,
@@ -28,8 +31,8 @@ pub struct Incoming {
     /// The file's bytes that are not in `file` yet are `buffer[..filled]`.
     buffer: Vec<u8>,
     filled: usize,
-    /// Where data set bytes begin in `buffer`: after the prologue, until the first spill.
-    dataset_start: usize,
+    /// Until where the bytes in `buffer` are in the digest, or belong to the prologue.
+    hashed: usize,
     seal_at: usize,
     head: Head,
     dataset_bytes: u64,
@@ -50,7 +53,7 @@ impl Incoming {
             meta,
             buffer,
             filled: prologue.len(),
-            dataset_start: prologue.len(),
+            hashed: prologue.len(),
             seal_at,
             dataset_bytes: 0,
             file_bytes: prologue.len() as u64,
@@ -97,10 +100,17 @@ impl Incoming {
         self.filled = end;
         self.dataset_bytes += count as u64;
         self.file_bytes += count as u64;
+        // While more comes, and while these bytes are in the processor's cache.
+        self.hash(self.hashed + (end - self.hashed) / HASH_STEP * HASH_STEP);
+    }
+
+    fn hash(&mut self, end: usize) {
+        self.hasher.update(&self.buffer[self.hashed..end]);
+        self.hashed = end;
     }
 
     fn spill(&mut self) -> Result<(), KeepError> {
-        self.hasher.update(&self.buffer[self.dataset_start..self.filled]);
+        self.hash(self.filled);
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -110,7 +120,7 @@ impl Incoming {
         };
         file.file.write_all(&self.buffer[..self.filled])?;
         self.filled = 0;
-        self.dataset_start = 0;
+        self.hashed = 0;
         Ok(())
     }
 
@@ -119,7 +129,7 @@ impl Incoming {
     /// # Errors
     /// When it cannot be kept: then nothing of it is.
     pub fn finish(mut self) -> Result<Outcome, KeepError> {
-        self.hasher.update(&self.buffer[self.dataset_start..self.filled]);
+        self.hash(self.filled);
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         let seal = Seal { dataset_bytes: self.dataset_bytes, digest }.encode();
         match &mut self.file {
@@ -139,7 +149,7 @@ impl Incoming {
         }
     }
 
-    fn judge(&self) -> Result<Header, Fault> {
+    fn judge(&mut self) -> Result<Header, Fault> {
         if self.head.sop_class().is_some_and(|class| class != self.meta.sop_class.as_str()) {
             return Err(Fault::Disagrees(Disagreement::SopClass));
         }
