@@ -74,11 +74,48 @@ pub(crate) struct Dicom {
     pub(crate) durability: Durability,
     pub(crate) allow: Vec<Allow>,
     pub(crate) allow_any: bool,
+    pub(crate) also_called: Vec<AlsoCalled>,
+    pub(crate) users: Vec<DicomUser>,
     pub(crate) extra_sop_classes: Vec<imaging::Uid>,
+    pub(crate) same_uid: SameUid,
+    pub(crate) commitment: Vec<CommitmentPeer>,
     pub(crate) associations_max: u32,
     pub(crate) associations_per_peer_max: u32,
     #[serde(default)]
     pub(crate) tls: DicomTls,
+}
+
+/// Another title that we answer to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlsoCalled {
+    pub(crate) ae_title: String,
+    /// What rules for routing see instead of the title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
+}
+
+/// A user identity (PS3.7 §D.3.3.7).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DicomUser {
+    pub(crate) name: String,
+    pub(crate) passcode: Secret,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SameUid {
+    KeepFirst,
+    Replace,
+}
+
+/// Where a requester of storage commitment listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommitmentPeer {
+    pub(crate) ae_title: String,
+    pub(crate) address: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +149,9 @@ pub(crate) struct DicomTls {
     pub(crate) key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_ca: Option<PathBuf>,
+    /// Whether a client may also show no certificate.
+    #[serde(default)]
+    pub(crate) client_optional: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -134,6 +134,16 @@ fn http(config: &Config) -> Result<(), ConfigError> {
 fn dicom(config: &Config) -> Result<(), ConfigError> {
     let dicom = &config.dicom;
     ae_title("dicom.ae_title", &dicom.ae_title)?;
+    for also in &dicom.also_called {
+        ae_title("dicom.also_called.ae_title", &also.ae_title)?;
+    }
+    for peer in &dicom.commitment {
+        ae_title("dicom.commitment.ae_title", &peer.ae_title)?;
+        if peer.address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            let problem = format!("is \"{}\"; expected HOST:PORT, such as 10.1.2.3:104", peer.address);
+            return Err(ConfigError::key("dicom.commitment.address", problem));
+        }
+    }
     for allow in &dicom.allow {
         if let Some(title) = &allow.ae_title {
             ae_title("dicom.allow.ae_title", title)?;
@@ -164,6 +174,12 @@ fn dicom(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::key(
             "dicom.tls.listen",
             "is missing; without it the other dicom.tls settings do nothing",
+        ));
+    }
+    if tls.client_optional && tls.client_ca.is_none() {
+        return Err(ConfigError::key(
+            "dicom.tls.client_ca",
+            "is missing; dicom.tls.client_optional needs it",
         ));
     }
     for (key, value) in [

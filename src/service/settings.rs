@@ -8,7 +8,10 @@ use inference::{Demonstrations, Device, ModelId, RegistryOptions};
 use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
 use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig};
-use scp::{AeTitle, ClientCertificates, ClientOptions, PeerRule, ScpConfig};
+use scp::{
+    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, SameUid, ScpConfig,
+    UserPasscode,
+};
 use spool::SpoolConfig;
 
 use super::Node;
@@ -61,11 +64,30 @@ pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
     scp.allow = dicom.allow.iter().map(peer_rule).collect::<anyhow::Result<_>>()?;
     scp.allow_any = dicom.allow_any;
     scp.extra_sop_classes = dicom.extra_sop_classes.iter().cloned().map(SopClassUid::from).collect();
+    for also in &dicom.also_called {
+        scp.called.push(CalledAe { ae_title: ae_title(&also.ae_title)?, label: also.label.clone() });
+    }
+    let user = |user: &config::DicomUser| UserPasscode {
+        name: user.name.clone(),
+        passcode: user.passcode.expose().to_owned(),
+    };
+    scp.users = dicom.users.iter().map(user).collect();
+    scp.same_uid = match dicom.same_uid {
+        config::SameUid::KeepFirst => SameUid::KeepFirst,
+        config::SameUid::Replace => SameUid::Replace,
+    };
+    for peer in &dicom.commitment {
+        let title = ae_title(&peer.ae_title)?;
+        scp.commitment_peers.push(CommitmentPeer { ae_title: title, address: peer.address.clone() });
+    }
     scp.limits.associations_max = dicom.associations_max as usize;
     scp.limits.associations_per_peer_max = dicom.associations_per_peer_max as usize;
     scp.timeouts.grace = Duration::from_secs(config.limits.shutdown_seconds.into());
     if let (Some(listen), Some(cert), Some(key)) = (dicom.tls.listen, &dicom.tls.cert, &dicom.tls.key) {
         let client = match &dicom.tls.client_ca {
+            Some(authorities) if dicom.tls.client_optional => {
+                ClientCertificates::Optional(authorities.clone())
+            }
             Some(authorities) => ClientCertificates::Required(authorities.clone()),
             None => ClientCertificates::NotAsked,
         };

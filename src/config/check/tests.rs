@@ -52,10 +52,17 @@ fn bad_values_are_named_with_what_is_expected() {
     refused("[http]\ntrusted_proxies = ['proxy']", &["http.trusted_proxies", "proxy", "10.1.2.0/24"]);
     refused("[dicom]\nallow = [{ address = '10.0.0.0/40' }]", &["dicom.allow.address", "10.0.0.0/40"]);
     refused("[dicom]\nallow = [{}]", &["dicom.allow", "neither"]);
+    refused("[dicom]\nsame_uid = 'guess'", &["dicom.same_uid", "guess", "keep-first", "replace"]);
+    refused("[dicom]\nalso_called = [{ ae_title = 'A\\B' }]", &["dicom.also_called.ae_title", "backslash"]);
+    refused(
+        "[dicom]\ncommitment = [{ ae_title = 'CT1', address = 'ct1' }]",
+        &["dicom.commitment.address", "HOST:PORT"],
+    );
 }
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
+    refused("[dicom.tls]\nclient_optional = true", &["dicom.tls.client_ca", "client_optional"]);
     refused("[http]\nlisten = '0.0.0.0:80'", &["http.listen", "tls_cert", "insecure"]);
     refused("[http]\ntls_cert = 'a.pem'", &["http.tls_key", "missing"]);
     refused("[http]\ntls_key = 'a.pem'", &["http.tls_cert", "missing"]);
