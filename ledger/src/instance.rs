@@ -78,6 +78,23 @@ pub(crate) async fn insert(tx: &mut Tx, batch: &[&NewInstance]) -> Result<BTreeS
     tx.rows(statement).await?.iter().map(|row| row.parsed("sop_instance_uid")).collect()
 }
 
+/// Puts what an instance is now in the place of what it was.
+pub(crate) async fn replace(tx: &mut Tx, new: &NewInstance) -> Result<(), Error> {
+    let statement = sql("update instance
+          set sop_class_uid = $2, transfer_syntax_uid = $3, digest = $4, size_bytes = $5, header = $6,
+              association_id = $7, arrived_at = $8
+          where sop_instance_uid = $1")
+    .bind(&new.header.sop_instance)
+    .bind(&new.header.sop_class)
+    .bind(&new.header.transfer_syntax)
+    .bind(&new.digest)
+    .bind(i64::try_from(new.size_bytes).unwrap_or(i64::MAX))
+    .bind_json(&new.header)?
+    .bind(new.association)
+    .bind(new.arrived_at);
+    tx.execute(statement).await.map(drop)
+}
+
 /// The columns in the order that `Dialect::insert_instances` reads them.
 fn as_json(new: &NewInstance) -> Result<serde_json::Value, Error> {
     let header = serde_json::to_string(&new.header).map_err(Error::Json)?;

@@ -55,7 +55,7 @@ impl Ledger {
     }
 }
 
-async fn record(tx: &mut Tx, batch: &[NewInstance]) -> Result<Vec<Recorded>, Error> {
+pub(crate) async fn record(tx: &mut Tx, batch: &[NewInstance]) -> Result<Vec<Recorded>, Error> {
     let known = known_before(tx, batch).await?;
     let candidates = first_of_each(batch, &known);
     let disagreeing = make_studies_known(tx, &candidates).await?;
@@ -84,7 +84,7 @@ fn first_of_each<'a>(
 
 /// Makes studies and series known, in the order in which everybody locks studies, and gives
 /// the instances whose patient is another than the study's.
-async fn make_studies_known(
+pub(crate) async fn make_studies_known(
     tx: &mut Tx,
     candidates: &[&NewInstance],
 ) -> Result<BTreeSet<SopInstanceUid>, Error> {
@@ -150,7 +150,7 @@ async fn note_growth(
 
 /// Repeats count too: whoever sends an instance again has not finished with its series.
 /// What is known elsewhere counts for nothing here: its series may not exist.
-async fn note_carriers(
+pub(crate) async fn note_carriers(
     tx: &mut Tx,
     batch: &[NewInstance],
     known: &BTreeMap<SopInstanceUid, Known>,

@@ -36,6 +36,7 @@ mod ledger;
 mod open;
 mod page;
 mod quarantine;
+mod replacement;
 mod result;
 mod retention;
 mod review;

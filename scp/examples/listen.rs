@@ -1,15 +1,19 @@
 //! The listener alone, without models: for side-by-side measurements and for tests that kill it.
 //!
 //!     cargo run -p scp --example listen -- --listen 127.0.0.1:11112 --dir /tmp/data [--aet OVERREAD]
-//!         [--durability power|process] [--min-free-bytes N] [--tls-listen A --tls-cert F --tls-key F [--tls-ca F]]
-//!         [--commitment-peer TITLE@HOST:PORT]
+//!         [--durability power|process] [--min-free-bytes N] [--commitment-peer TITLE@HOST:PORT]
+//!         [--tls-listen A --tls-cert F --tls-key F [--tls-ca F [--tls-client optional]]]
+//!         [--same-uid replace] [--user NAME:PASSCODE]
 //!
 //! SIGTERM or Ctrl-C end it in order. Port 0 picks a free one; `DIR/ports` tells which.
 
 use std::{collections::HashMap, error::Error, fs, path::PathBuf, sync::Arc};
 
 use ledger::{BootId, Ledger, NodeId};
-use scp::{AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, ScpConfig, Timeouts, TlsConfig};
+use scp::{
+    AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, SameUid, ScpConfig, Timeouts, TlsConfig,
+    UserPasscode,
+};
 use spool::{Durability, Spool, SpoolConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -87,10 +91,18 @@ fn config(arguments: &Arguments) -> Result<ScpConfig, Failure> {
             listen: listen.parse()?,
             cert: arguments.get("tls-cert").ok_or("--tls-cert is missing")?.into(),
             key: arguments.get("tls-key").ok_or("--tls-key is missing")?.into(),
-            client: arguments
-                .get("tls-ca")
-                .map_or(ClientCertificates::NotAsked, |path| ClientCertificates::Required(path.into())),
+            client: match (arguments.get("tls-ca"), arguments.get("tls-client")) {
+                (None, _) => ClientCertificates::NotAsked,
+                (Some(path), Some("optional")) => ClientCertificates::Optional(path.into()),
+                (Some(path), _) => ClientCertificates::Required(path.into()),
+            },
         });
+    }
+    if let Some((name, passcode)) = arguments.get("user").and_then(|user| user.split_once(':')) {
+        config.users.push(UserPasscode { name: name.to_owned(), passcode: passcode.to_owned() });
+    }
+    if arguments.get("same-uid") == Some("replace") {
+        config.same_uid = SameUid::Replace;
     }
     if let Some((title, address)) = arguments.get("commitment-peer").and_then(|peer| peer.split_once('@')) {
         let peer = CommitmentPeer { ae_title: AeTitle::parse(title)?, address: address.to_owned() };

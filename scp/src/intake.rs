@@ -5,17 +5,14 @@
 //! An association's end is written after its instances. Should the process die, the spool's
 //! journal still names what the queue held.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use imaging::{Header, SopInstanceUid, StudyUid};
-use ledger::{
-    AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NewQuarantined,
-    QuarantineReason, Recorded,
-};
+use imaging::Header;
+use ledger::{AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, Recorded};
 use spool::{Digest, Receipt, Spool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{config::ScpConfig, negotiate::Agreed, store::peer_name};
+use crate::{aside::Aside, config::ScpConfig, negotiate::Agreed, store::peer_name};
 
 /// Rows in one transaction.
 const BATCH_MAX: usize = 256;
@@ -31,6 +28,12 @@ enum Note {
         by: Arc<By>,
         instance: Box<Arrival>,
     },
+    /// It took the place of another one, which is set aside.
+    Replaced {
+        by: Arc<By>,
+        instance: Box<Arrival>,
+        aside: Aside,
+    },
     SetAside {
         by: Arc<By>,
         aside: Aside,
@@ -44,6 +47,13 @@ enum Note {
     Barrier(oneshot::Sender<()>),
 }
 
+impl Note {
+    /// Whether it may wait for more to be written with it.
+    fn may_linger(&self) -> bool {
+        matches!(self, Self::Arrived { .. })
+    }
+}
+
 #[derive(Debug)]
 struct Arrival {
     header: Header,
@@ -53,6 +63,19 @@ struct Arrival {
     receipt: Option<Receipt>,
 }
 
+impl Arrival {
+    fn split(self, association: AssociationId) -> (NewInstance, Option<Receipt>) {
+        let row = NewInstance {
+            header: self.header,
+            digest: self.digest.to_string(),
+            size_bytes: self.size_bytes,
+            association,
+            arrived_at: self.at,
+        };
+        (row, self.receipt)
+    }
+}
+
 /// Who brought it; the ledger's row is made when the first note comes.
 #[derive(Debug)]
 struct By {
@@ -60,49 +83,19 @@ struct By {
     id: tokio::sync::OnceCell<AssociationId>,
 }
 
-/// A file that was put into quarantine.
-#[derive(Debug)]
-pub(crate) struct Aside {
-    quarantined: PathBuf,
-    reason: QuarantineReason,
-    detail: String,
-    study: Option<StudyUid>,
-    sop_instance: Option<SopInstanceUid>,
-    holds: bool,
-}
-
-impl Aside {
-    pub(crate) fn twin(quarantined: PathBuf, second: &Header, identity_differs: bool) -> Self {
-        Self {
-            quarantined,
-            reason: QuarantineReason::Twin,
-            detail: "another data set has this SOP Instance UID already".to_owned(),
-            study: Some(second.study.clone()),
-            sop_instance: Some(second.sop_instance.clone()),
-            holds: identity_differs,
-        }
-    }
-
-    pub(crate) fn unparsable(quarantined: PathBuf, detail: String) -> Self {
-        Self {
-            quarantined,
-            reason: QuarantineReason::Unparsable,
-            detail,
-            study: None,
-            sop_instance: None,
-            holds: false,
-        }
-    }
-}
-
 /// The way into the queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Intake(mpsc::Sender<Note>);
+pub(crate) struct Intake {
+    notes: mpsc::Sender<Note>,
+    /// Cuts the writer's wait for more rows short.
+    urgent: Arc<Notify>,
+}
 
 impl Intake {
     pub(crate) fn new(unrecorded_max: usize) -> (Self, Queue) {
-        let (sender, receiver) = mpsc::channel(unrecorded_max.max(1));
-        (Self(sender), Queue(receiver))
+        let (notes, receiver) = mpsc::channel(unrecorded_max.max(1));
+        let urgent = Arc::new(Notify::new());
+        (Self { notes, urgent: urgent.clone() }, Queue { notes: receiver, urgent })
     }
 
     pub(crate) fn carrier(&self, config: &ScpConfig, peer: SocketAddr, agreed: &Agreed) -> Carrier {
@@ -124,17 +117,22 @@ impl Intake {
     /// Waits until the ledger has all that came before. For threads outside the runtime.
     pub(crate) fn settle(&self) {
         let (sender, receiver) = oneshot::channel();
-        if self.0.blocking_send(Note::Barrier(sender)).is_ok() && receiver.blocking_recv().is_err() {
+        self.send(Note::Barrier(sender));
+        if receiver.blocking_recv().is_err() {
             tracing::debug!("the intake queue was closed before it was empty");
         }
     }
 
     fn send(&self, note: Note) {
+        let may_linger = note.may_linger();
         // The queue is closed only after all associations have ended; the journal has what comes later.
-        if self.0.blocking_send(note).is_err() {
+        if self.notes.blocking_send(note).is_err() {
             tracing::error!(
                 "the intake queue is closed; the ledger learns of the instance at the next start"
             );
+        }
+        if !may_linger {
+            self.urgent.notify_one();
         }
     }
 }
@@ -161,6 +159,20 @@ impl Carrier {
         self.intake.send(Note::Arrived { by: self.by.clone(), instance });
     }
 
+    pub(crate) fn replaced(
+        &mut self,
+        header: Header,
+        digest: Digest,
+        size_bytes: u64,
+        receipt: Receipt,
+        aside: Aside,
+    ) {
+        self.has_news = true;
+        let receipt = Some(receipt);
+        let instance = Box::new(Arrival { header, digest, size_bytes, at: Millis::now(), receipt });
+        self.intake.send(Note::Replaced { by: self.by.clone(), instance, aside });
+    }
+
     pub(crate) fn set_aside(&mut self, aside: Aside) {
         self.has_news = true;
         self.intake.send(Note::SetAside { by: self.by.clone(), aside });
@@ -184,7 +196,10 @@ impl Carrier {
 
 /// The way out of the queue.
 #[derive(Debug)]
-pub(crate) struct Queue(mpsc::Receiver<Note>);
+pub(crate) struct Queue {
+    notes: mpsc::Receiver<Note>,
+    urgent: Arc<Notify>,
+}
 
 impl Queue {
     /// Writes until all senders are gone. `wake` is called after each batch.
@@ -197,7 +212,7 @@ impl Queue {
                     Note::Arrived { by, instance } => batch.push((by, instance)),
                     other => {
                         record(&ledger, &spool, std::mem::take(&mut batch)).await;
-                        note_other(&ledger, other).await;
+                        note_other(&ledger, &spool, other).await;
                     }
                 }
             }
@@ -207,18 +222,21 @@ impl Queue {
     }
 
     /// Waits for notes and then a little for more: a row alone costs five times what it costs in a batch,
-    /// on the cores that the associations need. An end or a barrier is not kept waiting. False at the end.
+    /// on the cores that the associations need. Meanwhile the queue is not watched, so that handing in a row
+    /// wakes nobody; an end or a barrier is not kept waiting. False at the end.
     async fn gather(&mut self, notes: &mut Vec<Note>) -> bool {
-        if self.0.recv_many(notes, BATCH_MAX).await == 0 {
+        if self.notes.recv_many(notes, BATCH_MAX).await == 0 {
             return false;
         }
-        let linger = tokio::time::sleep(LINGER);
-        tokio::pin!(linger);
-        while notes.len() < BATCH_MAX && notes.iter().all(|note| matches!(note, Note::Arrived { .. })) {
-            let room = BATCH_MAX - notes.len();
+        if notes.len() < BATCH_MAX && notes.iter().all(Note::may_linger) {
             tokio::select! {
-                () = &mut linger => break,
-                count = self.0.recv_many(notes, room) => if count == 0 { break },
+                () = tokio::time::sleep(LINGER) => {}
+                () = self.urgent.notified() => {}
+            }
+            while notes.len() < BATCH_MAX
+                && let Ok(note) = self.notes.try_recv()
+            {
+                notes.push(note);
             }
         }
         true
@@ -264,14 +282,8 @@ async fn record(ledger: &Ledger, spool: &Spool, batch: Vec<(Arc<By>, Box<Arrival
     let (mut rows, mut receipts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for (by, arrival) in batch {
         let Some(association) = association(ledger, &by).await else { continue };
-        let Arrival { header, digest, size_bytes, at, receipt } = *arrival;
-        rows.push(NewInstance {
-            header,
-            digest: digest.to_string(),
-            size_bytes,
-            association,
-            arrived_at: at,
-        });
+        let (row, receipt) = arrival.split(association);
+        rows.push(row);
         receipts.push(receipt);
     }
     if rows.is_empty() {
@@ -284,7 +296,7 @@ async fn record(ledger: &Ledger, spool: &Spool, batch: Vec<(Arc<By>, Box<Arrival
     metrics::counter!("overread_instances_recorded_total").increment(recorded.len() as u64);
     for (row, recorded) in rows.iter().zip(&recorded) {
         if let Recorded::Misplaced = recorded {
-            tracing::warn!(study.uid = %row.header.study, "an instance is known in another study or series");
+            misplaced(ledger, spool, row).await;
         }
     }
     for receipt in receipts.into_iter().flatten() {
@@ -302,10 +314,14 @@ async fn record_one_by_one(ledger: &Ledger, rows: &[NewInstance]) -> Vec<Recorde
     recorded
 }
 
-async fn note_other(ledger: &Ledger, note: Note) {
+async fn note_other(ledger: &Ledger, spool: &Spool, note: Note) {
     match note {
         Note::Arrived { .. } => unreachable!("arrivals are gathered in batches"),
-        Note::SetAside { by, aside } => set_aside(ledger, &by, aside).await,
+        Note::Replaced { by, instance, aside } => replaced(ledger, spool, &by, *instance, &aside).await,
+        Note::SetAside { by, aside } => {
+            let association = association(ledger, &by).await;
+            note_aside(ledger, association, &aside).await;
+        }
         Note::Ended { by, ending, at } => {
             if let Some(id) = by.id.get() {
                 insist("the end of an association", || ledger.end_association(*id, ending, at)).await;
@@ -318,27 +334,29 @@ async fn note_other(ledger: &Ledger, note: Note) {
     }
 }
 
-async fn set_aside(ledger: &Ledger, by: &By, aside: Aside) {
-    let association = association(ledger, by).await;
-    let new = NewQuarantined {
-        kept_as: aside
-            .quarantined
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        reason: aside.reason,
-        detail: aside.detail,
-        association,
-        study: aside.study.clone(),
-        sop_instance: aside.sop_instance,
-        at: Millis::now(),
-    };
-    let held = aside.study.filter(|_| aside.holds);
-    insist("a file in quarantine", || async {
-        match &held {
-            Some(study) => ledger.quarantine_and_hold(&new, study).await,
-            None => ledger.quarantine(&new).await,
+async fn replaced(ledger: &Ledger, spool: &Spool, by: &By, arrival: Arrival, aside: &Aside) {
+    let Some(association) = association(ledger, by).await else { return };
+    let (row, receipt) = arrival.split(association);
+    insist("an instance that replaces another", || ledger.replace_instance(&row)).await;
+    note_aside(ledger, Some(association), aside).await;
+    if let Some(receipt) = receipt {
+        spool.recorded(receipt);
+    }
+}
+
+/// Its UID is another instance's: it goes out of service, and stays in quarantine.
+async fn misplaced(ledger: &Ledger, spool: &Spool, row: &NewInstance) {
+    tracing::warn!(study.uid = %row.header.study, "an instance is known in another study or series");
+    match Aside::misplaced(spool, &row.header).await {
+        Ok(Some(aside)) => note_aside(ledger, Some(row.association), &aside).await,
+        Ok(None) => {}
+        // It has no row, so nothing uses it; the next start or recovery finds it again.
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "it could not be put into quarantine");
         }
-    })
-    .await;
+    }
+}
+
+async fn note_aside(ledger: &Ledger, association: Option<AssociationId>, aside: &Aside) {
+    insist("a file in quarantine", || aside.record(ledger, association)).await;
 }

@@ -11,6 +11,7 @@
 
 mod access;
 mod ae_title;
+mod aside;
 mod association;
 mod client;
 mod command;
@@ -33,7 +34,7 @@ mod wire;
 pub use ae_title::{AeTitle, BadAeTitle};
 pub use client::{ClientError, ClientOptions};
 pub use config::{
-    CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, ScpConfig, Timeouts, TlsConfig,
+    CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, SameUid, ScpConfig, Timeouts, TlsConfig,
     UserPasscode,
 };
 pub use conformance::conformance_statement;

@@ -1,8 +1,12 @@
 //! Brings the ledger into agreement with the spool: after a crash, and from nothing.
 
 use imaging::is_own_result;
-use ledger::{AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId};
+use ledger::{
+    AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId, Recorded,
+};
 use spool::{Found, Spool, WalkError};
+
+use crate::aside::Aside;
 
 /// Rows in one transaction.
 const BATCH: usize = 256;
@@ -12,6 +16,8 @@ const BATCH: usize = 256;
 pub enum ReconcileError {
     #[error("the ledger does not take what the spool holds")]
     Ledger(#[from] ledger::Error),
+    #[error("an instance with the UID of another one cannot be put into quarantine")]
+    Quarantine(#[source] std::io::Error),
     #[error("the spool's old journal cannot be removed")]
     Journal(#[source] std::io::Error),
     #[error("a blocking task ended early")]
@@ -49,7 +55,7 @@ pub async fn reconcile(
         })
         .await?;
         done.unreadable = unreadable;
-        done.instances = record(ledger, node, boot, found).await?;
+        done.instances = record(spool, ledger, node, boot, found).await?;
         tracing::info!(instances = done.instances, "recorded what an earlier process had kept");
     }
     ledger.end_lost_associations(node, boot, Millis::now()).await?;
@@ -100,18 +106,19 @@ pub async fn recover(
                 }
             }
         }
-        done.instances += record(ledger, node, boot, found).await?;
+        done.instances += record(spool, ledger, node, boot, found).await?;
         tell(RecoveryEvent::Recorded(done));
     }
 }
 
 /// Own results are rows of their jobs, not arrivals.
 async fn record(
+    spool: &Spool,
     ledger: &Ledger,
     node: &NodeId,
     boot: &BootId,
     found: Vec<Found>,
-) -> Result<u64, ledger::Error> {
+) -> Result<u64, ReconcileError> {
     let found: Vec<_> = found.into_iter().filter(|found| !is_own_result(&found.header)).collect();
     let mut recorded = 0;
     for chunk in found.chunks(BATCH) {
@@ -127,12 +134,35 @@ async fn record(
         };
         let association = ledger.open_association(&new).await?;
         let rows: Vec<_> = chunk.iter().map(|found| row(found, association, now)).collect();
-        ledger.record_instances(&rows).await?;
+        let answers = ledger.record_instances(&rows).await?;
+        for (row, answer) in rows.iter().zip(answers) {
+            settle(spool, ledger, row, answer).await?;
+        }
         // Nobody knows whether the sender had finished: it counts as lost, so quiet decides.
         ledger.end_association(association, Ending::Lost, now).await?;
         recorded += rows.len() as u64;
     }
     Ok(recorded)
+}
+
+/// What the spool has in service is what counts; the ledger may know older content, or another instance.
+async fn settle(
+    spool: &Spool,
+    ledger: &Ledger,
+    row: &NewInstance,
+    answer: Recorded,
+) -> Result<(), ReconcileError> {
+    match answer {
+        Recorded::New | Recorded::NewOfOtherPatient | Recorded::Same => {}
+        Recorded::Twin => ledger.replace_instance(row).await?,
+        Recorded::Misplaced => {
+            let aside = Aside::misplaced(spool, &row.header).await.map_err(ReconcileError::Quarantine)?;
+            if let Some(aside) = aside {
+                aside.record(ledger, Some(row.association)).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn row(found: &Found, association: AssociationId, now: Millis) -> NewInstance {

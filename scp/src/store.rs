@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use imaging::{SopClassUid, SopInstanceUid};
-use spool::{Conflict, Fault, FileMeta, Incoming, KeepError, Kept, Outcome, Same, Spool, Unusable};
+use spool::{Conflict, Fault, FileMeta, Incoming, KeepError, Kept, Outcome, Replaced, Same, Spool, Unusable};
 
 use crate::{
+    aside::Aside,
     association::AssociationError,
     command::Command,
-    config::Limits,
-    intake::{Aside, Carrier},
+    config::{Limits, SameUid},
+    intake::Carrier,
     negotiate::Context,
     status::Status,
     wire::{Deadline, Wire},
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Receiving {
     incoming: Incoming,
+    spool: Spool,
+    same_uid: SameUid,
 }
 
 impl Receiving {
@@ -25,6 +28,7 @@ impl Receiving {
     /// The status to answer with, when the instance cannot be taken.
     pub(crate) fn begin(
         spool: &Spool,
+        same_uid: SameUid,
         context: &Context,
         command: &Command<'_>,
         calling_ae_title: &str,
@@ -41,7 +45,7 @@ impl Receiving {
             calling_ae_title: calling_ae_title.to_owned(),
         };
         let incoming = spool.receive(meta).map_err(|error| refused(&error))?;
-        Ok(Self { incoming })
+        Ok(Self { incoming, spool: spool.clone(), same_uid })
     }
 
     /// Takes `bytes` bytes off the wire. The inner error is the status to answer with once the
@@ -91,14 +95,7 @@ impl Receiving {
                 carrier.arrived(header, digest, size_bytes, None);
                 Status::SUCCESS
             }
-            Outcome::Conflict(conflict) => {
-                let identity_differs = conflict.identity_differs();
-                let Conflict { key, second, second_digest, quarantined, .. } = *conflict;
-                tracing::warn!(study.uid = %key.study, identity_differs, "an instance came again with another data set");
-                carrier.set_aside(Aside::twin(quarantined, &second, identity_differs));
-                carrier.arrived(second, second_digest, 0, None);
-                Status::SUCCESS
-            }
+            Outcome::Conflict(conflict) => settle(*conflict, &self.spool, self.same_uid, carrier),
             Outcome::Unusable(Unusable { fault, quarantined }) => {
                 tracing::warn!(fault = %fault, "an instance cannot be used and is in quarantine");
                 let status = match fault {
@@ -112,6 +109,25 @@ impl Receiving {
             }
         }
     }
+}
+
+/// Two data sets have one UID. Whichever stays in service, both are kept.
+fn settle(conflict: Conflict, spool: &Spool, same_uid: SameUid, carrier: &mut Carrier) -> Status {
+    let identity_differs = conflict.identity_differs();
+    tracing::warn!(study.uid = %conflict.key.study, identity_differs, "an instance came again with another data set");
+    if same_uid == SameUid::Replace && !identity_differs {
+        let Replaced { quarantined, size_bytes, receipt } = match spool.replace(&conflict) {
+            Ok(replaced) => replaced,
+            Err(error) => return refused(&KeepError::from(error)),
+        };
+        let aside = Aside::replaced(quarantined, &conflict.second);
+        carrier.replaced(conflict.second, conflict.second_digest, size_bytes, receipt, aside);
+    } else {
+        let Conflict { second, second_digest, quarantined, .. } = conflict;
+        carrier.set_aside(Aside::twin(quarantined, &second, identity_differs));
+        carrier.arrived(second, second_digest, 0, None);
+    }
+    Status::SUCCESS
 }
 
 fn outcome_label(outcome: &Outcome) -> &'static str {

@@ -59,6 +59,15 @@ impl Layout {
         Ok(Temporary { path, file, placed: false })
     }
 
+    /// A second name of a file that is in its place; it disappears unless it is put somewhere.
+    pub(crate) fn new_link(&self, kept: &Path) -> io::Result<Temporary> {
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.temporary().join(format!("{number:x}.part"));
+        fs::hard_link(kept, &path)?;
+        let file = File::open(&path)?;
+        Ok(Temporary { path, file, placed: false })
+    }
+
     /// Makes an instance's place in the directory tree durable, up to the root.
     pub(crate) fn sync_folders(&self, instance: &Path) -> io::Result<()> {
         for folder in instance.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {

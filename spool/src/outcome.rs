@@ -77,6 +77,17 @@ impl Conflict {
     }
 }
 
+/// A conflict after it was decided for the second data set.
+#[derive(Debug)]
+pub struct Replaced {
+    /// Where the first one is now.
+    pub quarantined: PathBuf,
+    /// The length of the file that is in service now.
+    pub size_bytes: u64,
+    /// To be given back with [`crate::Spool::recorded`] when the ledger knows of it.
+    pub receipt: Receipt,
+}
+
 #[derive(Debug)]
 pub struct Unusable {
     pub fault: Fault,

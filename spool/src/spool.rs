@@ -28,7 +28,7 @@ use crate::{
 
 /// A handle to the one spool of this process.
 #[derive(Debug, Clone)]
-pub struct Spool(Arc<Shared>);
+pub struct Spool(pub(crate) Arc<Shared>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {

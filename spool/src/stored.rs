@@ -14,7 +14,7 @@ use crate::{
     error::ReadError,
     head::Head,
     outcome::Fault,
-    part10::{Prologue, Seal},
+    part10::{FileMeta, Prologue, Seal},
 };
 
 #[derive(Debug)]
@@ -67,6 +67,17 @@ impl Stored {
     /// The digest that was sealed in; `None` when the file is not whole.
     pub(crate) fn digest(&self) -> Option<Digest> {
         self.seal().map(|seal| seal.digest)
+    }
+
+    /// What its file meta information says; `None` when that is damaged.
+    pub(crate) fn file_meta(&self) -> Option<FileMeta> {
+        let prologue = self.prologue.as_ref()?;
+        Some(FileMeta {
+            sop_class: prologue.sop_class.clone()?,
+            sop_instance: prologue.sop_instance.clone()?,
+            transfer_syntax: prologue.transfer_syntax.clone(),
+            calling_ae_title: prologue.source_ae_title.clone(),
+        })
     }
 
     /// The digest of what is there now, read through.

@@ -135,6 +135,49 @@ fn another_data_set_with_the_uid_is_quarantined_and_the_first_stays() {
 }
 
 #[test]
+fn a_conflict_can_be_decided_for_the_second_one() {
+    for durability in [Durability::Power, Durability::Process] {
+        let folder = TempDir::new().unwrap();
+        let spool = open(folder.path(), durability);
+        let (first, second) = (dataset("1.2.3.4", "P1", 100), dataset("1.2.3.4", "P1", 102));
+        let kept = kept(receive(&spool, "1.2.3.4", &first));
+        let Outcome::Conflict(conflict) = receive(&spool, "1.2.3.4", &second) else { panic!("no conflict") };
+        let replaced = spool.replace(&conflict).unwrap();
+        assert!(spool.read(&key("1.2.3.4")).unwrap().ends_with(&second));
+        assert_eq!(fs::read(spool.path_of(&key("1.2.3.4"))).unwrap().len() as u64, replaced.size_bytes);
+        assert!(fs::read(&replaced.quarantined).unwrap().ends_with(&first));
+        assert_eq!(files_below(&folder.path().join("quarantine")), 2, "the first one and its reason");
+        assert!(matches!(receive(&spool, "1.2.3.4", &second), Outcome::Same(_)));
+        spool.recorded(kept.receipt);
+        let after = crashed(folder.path());
+        let reopened = open(after.path(), durability);
+        assert_eq!(reopened.unrecorded(), [key("1.2.3.4")], "the ledger may know the first one only");
+        assert!(
+            reopened.read(&key("1.2.3.4")).unwrap().ends_with(&second),
+            "nothing brings the first one back"
+        );
+        spool.recorded(replaced.receipt);
+    }
+}
+
+#[test]
+fn what_is_set_aside_is_out_of_service_and_kept() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let sent = dataset("1.2.3.4", "P1", 100);
+    let kept = kept(receive(&spool, "1.2.3.4", &sent));
+    let quarantined = spool.set_aside(&key("1.2.3.4"), "a reason").unwrap().unwrap();
+    assert!(fs::read(&quarantined).unwrap().ends_with(&sent));
+    let note = fs::read_to_string(quarantined.with_extension("json")).unwrap();
+    assert!(note.contains("a reason") && note.contains("MODALITY"), "{note}");
+    assert!(!spool.holds(&key("1.2.3.4")).unwrap());
+    assert_eq!(spool.set_aside(&key("1.2.3.4"), "again").unwrap(), None);
+    let after = crashed(folder.path());
+    assert!(!open(after.path(), Durability::Power).holds(&key("1.2.3.4")).unwrap(), "it does not come back");
+    spool.recorded(kept.receipt);
+}
+
+#[test]
 fn what_cannot_be_used_is_quarantined_with_its_reason() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Process);

@@ -57,7 +57,9 @@ pub(crate) fn run(args: RecoverArgs, config: &Config) -> Result<(), Failure> {
     }
     match report.done.unreadable {
         0 => Ok(()),
-        unreadable => Err(Failure::sentence(format!("{unreadable} files of the spool are no readable instances"))),
+        unreadable => {
+            Err(Failure::sentence(format!("{unreadable} files of the spool are no readable instances")))
+        }
     }
 }
 
@@ -68,7 +70,9 @@ async fn recover(config: &Config) -> anyhow::Result<Report> {
     data_dir.installation(&ledger).await?;
     let spool = open_spool(config).await?;
     let (node, boot) = (NodeId::new(host_name()), BootId::new(Uuid::now_v7().to_string()));
-    scp::reconcile(&spool, &ledger, &node, &boot).await.context("cannot bring spool and database together")?;
+    scp::reconcile(&spool, &ledger, &node, &boot)
+        .await
+        .context("cannot bring spool and database together")?;
     let bar = terminal::spinner("recovering");
     let mut passed_over = Vec::new();
     let recovered = scp::recover(&spool, &ledger, &node, &boot, |event| match event {

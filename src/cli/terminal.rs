@@ -31,7 +31,8 @@ pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {
 
 /// A count that grows to nobody knows how much.
 pub(crate) fn spinner(what: &str) -> ProgressBar {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{prefix:>10} {spinner} {pos}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.set_prefix(what.to_owned());

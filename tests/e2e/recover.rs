@@ -37,7 +37,9 @@ fn a_lost_database_is_rebuilt_from_the_spool() {
     let (code, said) = refusal(&site.run(&["recover"]));
     assert!(code == 1 && said.contains("stop it"), "{said}");
     service.process.terminate();
-    wait_until("the service to end", Duration::from_secs(60), || (!service.process.is_running()).then_some(()));
+    wait_until("the service to end", Duration::from_secs(60), || {
+        (!service.process.is_running()).then_some(())
+    });
     let before = rows(&site);
     assert_eq!(before.lines().count(), 40, "{before}");
 

@@ -128,6 +128,32 @@ on_both! {
         assert!(db.ledger.study(&study(1)).await.expect("an answer").expect("a study").is_held);
     }
 
+    async fn a_replaced_instance_is_an_arrival(db: TestDb) {
+        let association = receive_study(&db.ledger, 1).await;
+        let before = db.ledger.evidence(&study(1)).await.expect("an answer").expect("a study");
+        let mut second = instance(association, 1, 1, 1);
+        second.digest = "another".to_owned();
+        second.header.facts.echo_time = Some(90.0);
+
+        for _ in 0..2 {
+            db.ledger.replace_instance(&second).await.expect("recorded");
+        }
+
+        let kept = db.ledger.instance(&second.header.sop_instance).await.expect("an answer").expect("an instance");
+        assert_eq!((kept.digest.as_str(), kept.header.facts.echo_time), ("another", Some(90.0)));
+        let after = db.ledger.evidence(&study(1)).await.expect("an answer").expect("a study");
+        assert!(after.study.revision > before.study.revision, "somebody looks at the study");
+        assert_eq!(after.series[0].series.revision, before.series[0].series.revision + 1);
+        assert_eq!(after.series[0].series.instance_count, before.series[0].series.instance_count);
+    }
+
+    async fn a_replacement_that_the_ledger_never_knew_is_recorded(db: TestDb) {
+        let association = receive_study(&db.ledger, 1).await;
+        let new = instance(association, 1, 1, 9);
+        db.ledger.replace_instance(&new).await.expect("recorded");
+        assert!(db.ledger.instance(&new.header.sop_instance).await.expect("an answer").is_some());
+    }
+
     async fn an_instance_cannot_move_to_another_study(db: TestDb) {
         let association = receive_study(&db.ledger, 1).await;
         let mut moved = instance(association, 1, 1, 1);

@@ -145,6 +145,67 @@ fn the_same_instance_again_is_success_and_another_one_with_its_uid_holds_the_stu
 }
 
 #[test]
+fn by_policy_new_content_replaces_the_old_unless_the_patient_differs() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut service = Service::within(folder.path(), &["--same-uid", "replace"]);
+    let first = dataset("1.2.3.4", 100);
+    let second = dataset("1.2.3.4", 102);
+    let other_patient = {
+        let mut bytes = dataset("1.2.3.4", 104);
+        let at = bytes.windows(2).rposition(|bytes| bytes == b"T1").unwrap();
+        bytes[at..at + 2].copy_from_slice(b"T2");
+        bytes
+    };
+    let store = |service: &Service, sent: &[&Vec<u8>]| {
+        let mut sender = Raw::associate(&service.address(), MR, EXPLICIT);
+        for sent in sent {
+            assert_eq!(sender.store(MR, "1.2.3.4", sent).unwrap(), SUCCESS);
+        }
+    };
+    store(&service, &[&first]);
+    service.stop();
+    let mut service = Service::within(folder.path(), &["--same-uid", "replace"]);
+    store(&service, &[&second, &second]);
+    service.die_and_restart(); // whether or not the ledger had been told
+    store(&service, &[&other_patient]);
+    service.stop();
+    assert_eq!((service.stored().len(), service.quarantined(), service.unfinished()), (1, 2, 0));
+    let kept = fs::read(&service.stored()[0]).unwrap();
+    assert!(kept.ends_with(&second));
+    assert_eq!(service.ledger("select size_bytes from instance").trim(), kept.len().to_string());
+    assert_eq!(service.ledger("select count(*) from event where kind = 'instance.replaced'").trim(), "1");
+    assert_ne!(
+        service.ledger("select count(*) from hold").trim(),
+        "0",
+        "another patient: a person has to look"
+    );
+}
+
+#[test]
+fn an_instance_with_the_uid_of_another_study_is_kept_aside_and_holds_that_study() {
+    let mut service = Service::start();
+    let mut sender = Raw::associate(&service.address(), MR, EXPLICIT);
+    let first = dataset("1.2.3.4", 100);
+    let elsewhere = {
+        let mut bytes = first.clone();
+        let at = bytes.windows(8).position(|bytes| bytes == b"1.2.3.1\0").unwrap();
+        bytes[at..at + 8].copy_from_slice(b"1.2.3.9\0"); // another Study Instance UID
+        bytes
+    };
+    for sent in [&first, &elsewhere] {
+        assert_eq!(sender.store(MR, "1.2.3.4", sent).unwrap(), SUCCESS);
+    }
+    sender.release();
+    service.stop();
+    assert_eq!((service.stored().len(), service.quarantined(), service.unfinished()), (1, 1, 0));
+    assert!(fs::read(&service.stored()[0]).unwrap().ends_with(&first));
+    assert_eq!(service.ledger("select count(*) from instance").trim(), "1");
+    assert_eq!(service.ledger("select reason from quarantined").trim(), "misplaced");
+    assert_eq!(service.ledger("select study_uid from hold").trim(), "1.2.3.1");
+    assert_eq!(service.ledger("select count(*) from event where kind = 'instance.misplaced'").trim(), "1");
+}
+
+#[test]
 fn an_aborted_association_leaves_what_was_answered_and_nothing_else() {
     let mut service = Service::start();
     let mut sender = Raw::associate(&service.address(), MR, EXPLICIT);

@@ -115,6 +115,23 @@ fn commitment_is_reported_to_the_requesters_own_listener() {
 }
 
 #[test]
+fn with_users_only_their_passcodes_open_an_association() {
+    let service = Service::with(&["--durability", "process", "--user", "ct1:secret"]);
+    let ask = |identity: &[&str]| {
+        let port = service.port.to_string();
+        let mut arguments = vec![port.as_str()];
+        arguments.extend(identity);
+        peer_script("identity.py", &arguments).trim().to_owned()
+    };
+    const REFUSED: &str = "refused 1 2 1"; // for good, by ACSE, no reason given
+    assert_eq!(ask(&["passcode", "ct1", "secret"]), "accepted and answered 0000");
+    assert_eq!(ask(&["passcode", "ct1", "guess"]), REFUSED);
+    assert_eq!(ask(&["passcode", "ct2", "secret"]), REFUSED);
+    assert_eq!(ask(&["jwt", "a.token.nobody.checks"]), REFUSED);
+    assert_eq!(ask(&["none"]), REFUSED);
+}
+
+#[test]
 fn orthanc_forwards_its_instances() {
     let mut service = Service::start();
     let modality = json!({ "overread": { "AET": "OVERREAD", "Host": "127.0.0.1", "Port": service.port } });

@@ -136,6 +136,23 @@ fn a_required_client_certificate_is_required() {
 }
 
 #[test]
+fn an_optional_client_certificate_may_be_missing_but_not_wrong() {
+    let authority = Authority::new();
+    authority.issue("server");
+    authority.issue("client");
+    let stranger = Authority::new();
+    stranger.issue("client");
+    let ca = authority.text("ca.pem");
+    let service = tls_service(&authority, &["--tls-ca", &ca, "--tls-client", "optional"]);
+    let port = service.tls_port.unwrap();
+    let ca = authority.path("ca.pem");
+    let identity = |of: &Authority| Some((of.path("client.pem"), of.path("client.key")));
+    echo(&peer(port, &ca, identity(&authority))).unwrap();
+    echo(&peer(port, &ca, None)).unwrap();
+    assert!(echo(&peer(port, &ca, identity(&stranger))).is_err());
+}
+
+#[test]
 fn a_renewed_certificate_is_used_without_a_restart() {
     let authority = Authority::new();
     authority.issue("server");

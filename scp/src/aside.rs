@@ -1,0 +1,103 @@
+//! What was taken in but cannot be used: a file in quarantine, and the row that says so.
+
+use std::{io, path::PathBuf};
+
+use imaging::{Header, SopInstanceUid, StudyUid};
+use ledger::{AssociationId, Ledger, Millis, NewQuarantined, QuarantineReason};
+use spool::{InstanceKey, Spool};
+
+/// A file that was put into quarantine.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    quarantined: PathBuf,
+    reason: QuarantineReason,
+    detail: String,
+    study: Option<StudyUid>,
+    sop_instance: Option<SopInstanceUid>,
+    /// Whether the study is held until a person has decided.
+    holds: bool,
+}
+
+impl Aside {
+    /// Another data set stays in service under its UID.
+    pub(crate) fn twin(quarantined: PathBuf, second: &Header, identity_differs: bool) -> Self {
+        Self {
+            quarantined,
+            reason: QuarantineReason::Twin,
+            detail: "another data set has this SOP Instance UID already".to_owned(),
+            study: Some(second.study.clone()),
+            sop_instance: Some(second.sop_instance.clone()),
+            holds: identity_differs,
+        }
+    }
+
+    /// It was in service until another data set took its place under its UID.
+    pub(crate) fn replaced(quarantined: PathBuf, second: &Header) -> Self {
+        Self {
+            detail: "another data set with its SOP Instance UID has taken its place".to_owned(),
+            ..Self::twin(quarantined, second, false)
+        }
+    }
+
+    pub(crate) fn unparsable(quarantined: PathBuf, detail: String) -> Self {
+        Self {
+            quarantined,
+            reason: QuarantineReason::Unparsable,
+            detail,
+            study: None,
+            sop_instance: None,
+            holds: false,
+        }
+    }
+
+    /// Takes an instance out of service whose UID the ledger knows in another study or series. That
+    /// study is held already. `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; it stays in the spool, without a row.
+    pub(crate) async fn misplaced(spool: &Spool, header: &Header) -> io::Result<Option<Self>> {
+        let key = InstanceKey {
+            study: header.study.clone(),
+            series: header.series.clone(),
+            sop_instance: header.sop_instance.clone(),
+        };
+        const REASON: &str = "an instance of another study or series has this SOP Instance UID already";
+        let (spool, of) = (spool.clone(), key.clone());
+        let moved = tokio::task::spawn_blocking(move || spool.set_aside(&of, REASON)).await;
+        let quarantined = moved.map_err(io::Error::other)??;
+        Ok(quarantined.map(|quarantined| Self {
+            quarantined,
+            reason: QuarantineReason::Misplaced,
+            detail: REASON.to_owned(),
+            study: Some(key.study),
+            sop_instance: Some(key.sop_instance),
+            holds: false,
+        }))
+    }
+
+    /// Writes its row.
+    ///
+    /// # Errors
+    /// When the ledger does not carry it out.
+    pub(crate) async fn record(
+        &self,
+        ledger: &Ledger,
+        association: Option<AssociationId>,
+    ) -> Result<(), ledger::Error> {
+        let name = self.quarantined.file_name().unwrap_or_default();
+        let new = NewQuarantined {
+            kept_as: name.to_string_lossy().into_owned(),
+            reason: self.reason,
+            detail: self.detail.clone(),
+            association,
+            study: self.study.clone(),
+            sop_instance: self.sop_instance.clone(),
+            at: Millis::now(),
+        };
+        match self.study.as_ref().filter(|_| self.holds) {
+            Some(study) => ledger.quarantine_and_hold(&new, study).await,
+            None => ledger.quarantine(&new).await,
+        }
+        .map(drop)
+    }
+}
