@@ -38,6 +38,7 @@ bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on thi
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
 	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=60 OVERREAD_SOAK_SECONDS=60 OVERREAD_KILLS=200 \
 		$(CARGO) test --locked --package scp --package ledger --package pipeline
+	OVERREAD_KILLS=300 $(CARGO) test --workspace --locked --test e2e -- --nocapture faults
 
 models-report: ## measures every shipped model on held-out phantoms, into its card
 	python3 -m venv .tools/models

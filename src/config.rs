@@ -193,6 +193,7 @@ pub(crate) struct Runtime {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Readiness {
     pub(crate) quiet_seconds: u32,
+    pub(crate) doubtful_seconds: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

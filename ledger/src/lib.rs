@@ -44,6 +44,7 @@ mod role;
 mod series;
 mod session;
 mod study;
+mod superseded;
 mod text_enum;
 mod time;
 
@@ -86,4 +87,5 @@ pub use role::Role;
 pub use series::SeriesRow;
 pub use session::{NewSession, Session, SessionKind};
 pub use study::{Forced, StudyFilter, StudyRow};
+pub use superseded::SupersededAt;
 pub use time::Millis;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ledger::{BootId, NodeId};
-use time::UtcOffset;
+use ledger::{BootId, Millis, NodeId};
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::{
@@ -84,6 +84,13 @@ impl PipelineConfig {
             stop_within: seconds(20),
             clock: Clock::system(),
         }
+    }
+
+    /// Results bear the time of their job, so that a job that is done again writes the same
+    /// bytes. Nothing when that time is no date.
+    pub(crate) fn local_time(&self, at: Millis) -> Option<OffsetDateTime> {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000);
+        time.map(|time| time.to_offset(self.utc_offset)).ok()
     }
 
     pub(crate) fn decides(&self) -> bool {

@@ -60,6 +60,8 @@ kill_points! {
     Seen = "seen",
     /// The arrival is proved.
     Proved = "proved",
+    /// A note that a result is superseded is in the outbox.
+    Superseded = "superseded",
 }
 
 impl fmt::Display for KillPoint {

@@ -35,6 +35,7 @@ mod plan;
 mod read_once;
 mod readiness;
 mod release;
+mod retire;
 mod review;
 mod routing;
 mod worker;

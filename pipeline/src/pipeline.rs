@@ -18,6 +18,7 @@ use crate::{
     look::Looker,
     outbox::Outbox,
     picture,
+    retire::Retirer,
     review::{Desk, ReviewError, ReviewOrder},
     worker::Worker,
 };
@@ -61,6 +62,8 @@ impl Pipeline {
         tasks.spawn(tidy(ledger.clone(), config.clone(), shutdown.clone()));
         if config.decides() {
             tasks.spawn(handle.looker.clone().run(shutdown.clone()));
+            let retirer = Retirer { ledger: ledger.clone(), spool: spool.clone(), config: config.clone() };
+            tasks.spawn(retirer.run(shutdown.clone()));
             for destination in &config.destinations {
                 let outbox = Arc::new(Outbox {
                     name: destination.name.clone(),

@@ -10,12 +10,9 @@ mod run;
 use std::{sync::Arc, time::Duration};
 
 use inference::{Model, Registry};
-use ledger::{
-    Claim, ClaimedJob, Failed, Failure, FailureKind, Ledger, Millis, NewResult, Release, Topic, WorkerId,
-};
+use ledger::{Claim, ClaimedJob, Failed, Failure, FailureKind, Ledger, NewResult, Release, Topic, WorkerId};
 use results::{Identity, Reference};
 use spool::{InstanceKey, Spool};
-use time::{OffsetDateTime, UtcOffset};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
@@ -215,7 +212,9 @@ impl Worker {
         let predecessor = self.predecessor(claimed).await?;
         let job = &claimed.job;
         let identity = Identity { installation: self.config.installation, job_key: job.key.clone() };
-        let written_at = written_at(job.created_at, self.config.utc_offset)?;
+        let written_at = self.config.local_time(job.created_at);
+        let written_at = written_at
+            .ok_or_else(|| Trouble::cannot_pass("the time of the job cannot be written as a date"))?;
         let model = model.clone();
         let made = tokio::task::spawn_blocking(move || {
             let order = Order { identity, written_at, package: model.package(), files: &files, predecessor };
@@ -306,11 +305,4 @@ impl Worker {
             .increment(1);
         Ok(())
     }
-}
-
-/// Results bear the time of their job, so that a job that is done again writes the same bytes.
-fn written_at(created_at: Millis, zone: UtcOffset) -> Result<OffsetDateTime, Trouble> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(created_at.0) * 1_000_000)
-        .map(|time| time.to_offset(zone))
-        .map_err(|_| Trouble::cannot_pass("the time of the job cannot be written as a date"))
 }

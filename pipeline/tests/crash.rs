@@ -40,6 +40,11 @@ fn main() {
     }
 }
 
+/// The study of the last named point comes in two halves, so that the second supersedes the first.
+const LATE: u32 = KillPoint::ALL.len() as u32;
+/// So many slices look like a whole series.
+const HALF: usize = 8;
+
 /// Receives the studies up to `number`, as the listener would, and works until nothing is left to do.
 fn child(folder: &Path, orthanc: &str, number: u32) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -47,20 +52,41 @@ fn child(folder: &Path, orthanc: &str, number: u32) {
         let mut world = World::at(folder).await.and_orthanc("pacs", orthanc);
         for study in 1..=number {
             let phantom = Phantom::new(study);
-            let known = world.ledger.study(&phantom.study()).await.unwrap();
-            // A sender that got no answer sends again.
-            if known.is_none_or(|row| row.instance_count < u64::from(phantom.slices)) {
-                world.send(&phantom.files()).await;
-            }
+            let files = phantom.files();
+            send_until(&world, &phantom, if study == LATE { &files[..HALF] } else { &files }).await;
         }
         let running = world.start();
-        for study in 1..=number {
-            let study = Phantom::new(study).study();
-            eventually("the job is done", async || world.states(&study).await == [JobState::Done]).await;
+        if number >= LATE {
+            let late = Phantom::new(LATE);
+            eventually("the half is done", async || {
+                world.states(&late.study()).await.contains(&JobState::Done)
+            })
+            .await;
+            wait_until_all_has_arrived(&world).await;
+            send_until(&world, &late, &late.files()).await;
         }
-        world.wait_for_proof("pacs", 2 * number as usize).await;
+        for study in 1..=number {
+            let jobs = if study == LATE { vec![JobState::Done; 2] } else { vec![JobState::Done] };
+            let study = Phantom::new(study).study();
+            eventually("the jobs are done", async || world.states(&study).await == jobs).await;
+        }
+        // The late study has the objects of two results, and a note.
+        let objects = if number < LATE { 2 * number } else { 2 * number + 3 };
+        world.wait_for_proof("pacs", objects as usize).await;
         running.stop().await;
     });
+}
+
+async fn wait_until_all_has_arrived(world: &World) {
+    eventually("the outbox is empty", async || world.ledger.outbox_counts().await.unwrap().is_empty()).await;
+}
+
+/// A sender that got no answer sends again.
+async fn send_until(world: &World, phantom: &Phantom, files: &[Vec<u8>]) {
+    let known = world.ledger.study(&phantom.study()).await.unwrap();
+    if known.is_none_or(|row| row.instance_count < files.len() as u64) {
+        world.send(files).await;
+    }
 }
 
 fn start(folder: &Path, orthanc: &Orthanc, number: u32, kill_at: Option<&str>) -> Child {
@@ -109,6 +135,7 @@ fn arbitrary_kills() -> u32 {
 
 fn each_study_has_one_segmentation_and_one_report(orthanc: &Orthanc, studies: u32) {
     let found = orthanc.get("/studies?expand");
+    let late = Phantom::new(LATE).study();
     assert_eq!(found.as_array().unwrap().len(), studies as usize);
     for study in found.as_array().unwrap() {
         let mut modalities: Vec<String> = Vec::new();
@@ -118,6 +145,10 @@ fn each_study_has_one_segmentation_and_one_report(orthanc: &Orthanc, studies: u3
             modalities.push(series["MainDicomTags"]["Modality"].as_str().unwrap().to_owned());
         }
         modalities.sort();
-        assert_eq!(modalities, ["SEG", "SR"]);
+        if study["MainDicomTags"]["StudyInstanceUID"] == late.as_str() {
+            assert_eq!(modalities, ["KO", "SEG", "SEG", "SR", "SR"]);
+        } else {
+            assert_eq!(modalities, ["SEG", "SR"]);
+        }
     }
 }

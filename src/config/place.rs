@@ -1,6 +1,6 @@
 //! `[[source]]` and `[[destination]]`: which keys each kind needs, and which it must not have.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,13 @@ pub(crate) struct Source {
     pub(crate) ca_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) webhook_secret: Option<Secret>,
+    /// How often its change log is read, beside the webhook.
+    #[serde(default = "poll_seconds")]
+    pub(crate) poll_seconds: NonZeroU32,
+}
+
+fn poll_seconds() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(1)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

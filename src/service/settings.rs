@@ -17,9 +17,6 @@ use spool::SpoolConfig;
 use super::Node;
 use crate::config::{self, Config, Destination, Durability, Role, Secret};
 
-/// How often Orthanc's change log is read, beside its webhook.
-const POLL: Duration = Duration::from_secs(2);
-
 pub(crate) fn spool(config: &Config) -> SpoolConfig {
     SpoolConfig {
         durability: match config.dicom.durability {
@@ -114,7 +111,11 @@ pub(super) fn pipeline(config: &Config, node: &Node) -> anyhow::Result<PipelineC
         (true, false) => Part::Decide,
         (false, true) => Part::Work,
     };
-    pipeline.patience = Patience::with_quiet(Duration::from_secs(config.readiness.quiet_seconds.into()));
+    let (quiet, doubtful) = (config.readiness.quiet_seconds, config.readiness.doubtful_seconds);
+    pipeline.patience = Patience {
+        quiet: Duration::from_secs(quiet.into()),
+        doubtful: Duration::from_secs(doubtful.max(quiet).into()),
+    };
     pipeline.destinations =
         config.destinations.iter().map(|one| destination(one, config)).collect::<anyhow::Result<_>>()?;
     pipeline.stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
@@ -161,7 +162,7 @@ pub(super) fn sources(config: &Config) -> anyhow::Result<Vec<SourceConfig>> {
                 source.ca_file.as_ref(),
             )?,
             webhook_secret: source.webhook_secret.as_ref().map(|secret| secret.expose().to_owned()),
-            poll: POLL,
+            poll: Duration::from_secs(source.poll_seconds.get().into()),
         })
     };
     config.sources.iter().map(source).collect()

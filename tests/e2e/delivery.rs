@@ -17,20 +17,20 @@ pub(crate) fn destination(orthanc: &Orthanc) -> String {
 #[track_caller]
 pub(crate) fn delivered_results(api: &Http, study_uid: &str) -> Vec<Value> {
     wait_until("the results to be delivered", COMPUTED, || {
-        let jobs = items(api, &format!("/v1/jobs?study_uid={study_uid}"));
+        let jobs = items(api, &format!("/v1/jobs?study={study_uid}"));
         if let Some(dead) = jobs.iter().find(|job| job["state"] == "dead") {
             panic!("the job died: {dead}");
         }
-        let deliveries = items(api, &format!("/v1/deliveries?study_uid={study_uid}"));
+        let deliveries = items(api, &format!("/v1/deliveries?study={study_uid}"));
         let all_there =
             !deliveries.is_empty() && deliveries.iter().all(|delivery| delivery["state"] == "proved");
         all_there.then_some(())
     });
-    items(api, &format!("/v1/results?study_uid={study_uid}"))
+    items(api, &format!("/v1/results?study={study_uid}"))
 }
 
 #[track_caller]
-fn items(api: &Http, path: &str) -> Vec<Value> {
+pub(crate) fn items(api: &Http, path: &str) -> Vec<Value> {
     let page = api.get(path).json();
     page["items"].as_array().cloned().unwrap_or_else(|| panic!("{path} has no items: {page}"))
 }
@@ -70,7 +70,7 @@ fn a_study_sent_by_dcmsend_comes_back_as_seg_and_sr_once() {
         let study = service.api.get(&format!("/v1/studies/{}", study.study_uid)).json();
         (study["looked_at"] == true).then_some(())
     });
-    assert_eq!(items(&service.api, &format!("/v1/jobs?study_uid={}", study.study_uid)).len(), 1);
+    assert_eq!(items(&service.api, &format!("/v1/jobs?study={}", study.study_uid)).len(), 1);
     assert_eq!(instances_of(&orthanc, &study.study_uid, "SEG"), seg);
     assert_eq!(instances_of(&orthanc, &study.study_uid, "SR"), sr);
 }

@@ -2,6 +2,11 @@
 
 mod command;
 mod delivery;
+mod faults;
+mod orthanc;
+#[allow(dead_code, clippy::unwrap_used, reason = "the tests of the pipeline use more of it")]
+#[path = "../../pipeline/tests/it/phantom.rs"]
+mod phantom;
 mod recover;
 mod refusals;
 mod running;

@@ -27,15 +27,19 @@ pub(crate) struct Service {
 impl Site {
     /// A site whose configuration is ports and shipped models, then `more`.
     pub(crate) fn new(more: &str) -> Self {
+        Self::with_models(&peers::workspace().join("models"), more)
+    }
+
+    /// The same with the model packages of a folder.
+    pub(crate) fn with_models(models: &Path, more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("overread-site").tempdir().expect("a temporary folder");
         let (http_port, dicom_port) = (free_port(), free_port());
         let site = Self { folder, http_port, dicom_port };
-        let models = peers::workspace().join("models");
         site.configure(&format!(
             "[http]\nlisten = \"127.0.0.1:{http_port}\"\n\
              [dicom]\nlisten = \"127.0.0.1:{dicom_port}\"\n\
              [models]\ndir = {models:?}\nallow_demonstration = [\"mr-brain-seg\"]\n\
-             [readiness]\nquiet_seconds = 1\n\
+             [readiness]\nquiet_seconds = 1\ndoubtful_seconds = 2\n\
              [limits]\nrequests_per_minute = 100000\n\
              [runtime]\nonnxruntime = {:?}\n{more}",
             peers::onnxruntime(),
@@ -46,6 +50,13 @@ impl Site {
     /// Writes another `overread.toml`.
     pub(crate) fn configure(&self, text: &str) {
         std::fs::write(self.folder.path().join("overread.toml"), text).expect("a file in our folder");
+    }
+
+    /// Adds tables to its `overread.toml`.
+    pub(crate) fn also(&self, more: &str) {
+        let file = self.folder.path().join("overread.toml");
+        let text = std::fs::read_to_string(&file).expect("a file in our folder");
+        std::fs::write(file, format!("{text}\n{more}")).expect("a file in our folder");
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -77,13 +88,24 @@ impl Site {
 
     /// Starts `overread serve` without waiting for anything.
     pub(crate) fn spawn(&self) -> Guarded {
+        self.spawn_with(&[])
+    }
+
+    /// The same, with variables of its environment.
+    pub(crate) fn spawn_with(&self, environment: &[(&str, &str)]) -> Guarded {
         let mut command = mortal(env!("CARGO_BIN_EXE_overread"));
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_file())
             .expect("a file in our folder");
-        command.arg("serve").current_dir(self.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .arg("serve")
+            .envs(environment.iter().copied())
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         Guarded::spawn(command)
     }
 

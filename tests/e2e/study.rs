@@ -2,11 +2,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
-use peers::dcmtk;
+use peers::{Guarded, dcmtk, mortal};
 use serde_json::Value;
+
+use crate::service::COMMAND_LIMIT;
 
 /// A written study and the truth about it.
 pub(crate) struct Study {
@@ -59,8 +61,17 @@ impl Study {
 /// Sends `files` over one association.
 #[track_caller]
 pub(crate) fn dcmsend(files: &[PathBuf], port: u16) {
-    let mut command = Command::new(dcmtk("dcmsend"));
-    command.args(["--call", "OVERREAD", "127.0.0.1", &port.to_string()]).args(files);
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run dcmsend: {error}"));
+    let output = dcmsend_output(files, port);
     assert!(output.status.success(), "dcmsend: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The same to a peer that may die meanwhile; says whether it has taken everything.
+pub(crate) fn try_dcmsend(files: &[PathBuf], port: u16) -> bool {
+    dcmsend_output(files, port).status.success()
+}
+
+fn dcmsend_output(files: &[PathBuf], port: u16) -> Output {
+    let mut command = mortal(dcmtk("dcmsend"));
+    command.args(["--call", "OVERREAD", "127.0.0.1", &port.to_string()]).args(files);
+    Guarded::output(command, COMMAND_LIMIT)
 }

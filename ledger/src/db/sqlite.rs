@@ -30,7 +30,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     lock_audit: "select 1",
     claim_job: "
         update job
-        set state = 'leased', lease_number = lease_number + 1, progress_permille = 0,
+        set state = 'leased', lease_number = lease_number + 1,
             worker_id = $3, node_id = $4, boot_id = $5, lease_until = $6, leased_at = $2, state_since = $2
         where job_id = (select job_id from job
                         where model_id = $1 and state in ('queued', 'failed') and not_before <= $2

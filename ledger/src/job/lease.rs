@@ -70,7 +70,8 @@ impl Ledger {
         Ok(Heartbeat::Mine)
     }
 
-    /// Notes progress and renews the lease. A job that makes progress is not blamed for leases lost before.
+    /// Notes progress and renews the lease. A job that gets further than ever before is not blamed
+    /// for leases lost until then; one that ends its process at the same place each time is.
     ///
     /// # Errors
     /// [`Error::NoSuchJob`], or when the database does not carry it out.
@@ -101,7 +102,7 @@ impl Ledger {
     pub async fn hand_back_job(&self, lease: Lease, now: Millis) -> Result<Heartbeat, Error> {
         let mut tx = self.db.begin().await?;
         let statement = sql("update job
-              set state = 'queued', state_since = $3, not_before = $3, progress_permille = 0,
+              set state = 'queued', state_since = $3, not_before = $3,
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where job_id = $1 and lease_number = $2 and state in ('leased', 'running')
               returning study_uid")
@@ -130,7 +131,7 @@ impl Ledger {
     ) -> Result<TakenBack, Error> {
         let statement = sql("update job
               set state = case when lost_leases + 1 >= $4 then 'dead' else 'queued' end,
-                  lost_leases = lost_leases + 1, state_since = $3, not_before = $3, progress_permille = 0,
+                  lost_leases = lost_leases + 1, state_since = $3, not_before = $3,
                   failure_kind = 'lease-lost', failure = 'the process that ran it ended',
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where lease_until is not null and node_id = $1 and boot_id <> $2
@@ -149,7 +150,7 @@ impl Ledger {
     pub async fn expire_leases(&self, now: Millis) -> Result<TakenBack, Error> {
         let statement = sql("update job
               set state = case when lost_leases + 1 >= $2 then 'dead' else 'queued' end,
-                  lost_leases = lost_leases + 1, state_since = $1, not_before = $1, progress_permille = 0,
+                  lost_leases = lost_leases + 1, state_since = $1, not_before = $1,
                   failure_kind = 'lease-lost', failure = 'the worker was not heard of any more',
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where lease_until is not null and lease_until < $1

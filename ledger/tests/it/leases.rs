@@ -8,6 +8,16 @@ fn failure(kind: FailureKind) -> Failure {
     Failure { kind, reason: "out of memory".to_owned(), retry_at: at(3) }
 }
 
+/// A worker claims the job, comes so far, and is not heard of any more.
+async fn lose_at(db: &TestDb, round: u64, permille: u32) {
+    let now = round * 100;
+    let lease = must_claim(&db.ledger, "w", at(now)).await.lease;
+    assert_eq!(db.ledger.start_job(lease, at(now + 30), at(now)).await.expect("an answer"), Heartbeat::Mine);
+    let reported = db.ledger.report_progress(lease, permille, at(now + 30)).await.expect("an answer");
+    assert_eq!(reported, Heartbeat::Mine);
+    db.ledger.expire_leases(at(now + 31)).await.expect("an answer");
+}
+
 on_both! {
     async fn a_lease_that_is_renewed_is_kept(db: TestDb) {
         study_with_job(&db.ledger, 1).await;
@@ -74,11 +84,20 @@ on_both! {
     async fn progress_forgives_lost_leases(db: TestDb) {
         study_with_job(&db.ledger, 1).await;
         for round in 1..=8 {
-            let lease = must_claim(&db.ledger, "w", at(round * 100)).await.lease;
-            assert_eq!(db.ledger.start_job(lease, at(round * 100 + 30), at(round * 100)).await.expect("an answer"), Heartbeat::Mine);
-            assert_eq!(db.ledger.report_progress(lease, 10, at(round * 100 + 30)).await.expect("an answer"), Heartbeat::Mine);
-            assert!(db.ledger.expire_leases(at(round * 100 + 31)).await.expect("an answer").dead.is_empty());
+            let further = u32::try_from(round).expect("a small number") * 10;
+            lose_at(&db, round, further).await;
         }
+        let row = must_claim(&db.ledger, "w", at(900)).await.job;
+        assert_eq!((row.lost_leases, row.progress_permille), (1, 80));
+    }
+
+    async fn a_job_that_ends_its_process_at_the_same_place_each_time_dies(db: TestDb) {
+        let job = study_with_job(&db.ledger, 1).await;
+        for round in 1..=5 {
+            lose_at(&db, round, 500).await;
+        }
+        let row = db.ledger.job(job).await.expect("an answer").expect("a job");
+        assert_eq!(row.state, JobState::Dead);
     }
 
     async fn a_node_takes_back_its_own_leases_at_start(db: TestDb) {

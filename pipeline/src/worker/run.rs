@@ -22,6 +22,9 @@ use crate::{
 
 use super::Trouble;
 
+/// Soon after the start, so that a process which ends again and again at one study is told
+/// from one that is stopped again and again.
+const FIRST_REPORT_AFTER: Duration = Duration::from_millis(100);
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -74,7 +77,7 @@ impl Run<'_> {
         mut computing: tokio::task::JoinHandle<Result<Analysis, AnalysisError>>,
         signals: &Signals,
     ) -> Result<Ended, Trouble> {
-        let period = REPORT_EVERY.min(self.config.leases.job / 3);
+        let mut period = FIRST_REPORT_AFTER;
         let mut lost = false;
         loop {
             tokio::select! {
@@ -83,6 +86,7 @@ impl Run<'_> {
                     signals.stop.store(true, Ordering::Relaxed);
                 }
                 () = tokio::time::sleep(period) => {
+                    period = REPORT_EVERY.min(self.config.leases.job / 3);
                     if !lost && self.is_lost(signals).await {
                         lost = true;
                         signals.stop.store(true, Ordering::Relaxed);

@@ -1,11 +1,11 @@
 //! Small MR series: dark slices with a bright cube in the middle.
 
+use std::path::{Path, PathBuf};
+
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use imaging::{StudyUid, Uid};
-
-const SIDE: u16 = 32;
 
 /// A series of one study; each phantom has UIDs of its own.
 #[derive(Debug, Clone)]
@@ -13,13 +13,15 @@ pub(crate) struct Phantom {
     pub(crate) number: u32,
     pub(crate) patient_id: String,
     pub(crate) slices: u32,
+    /// Rows and columns.
+    pub(crate) side: u16,
     /// Images in Acquisition, where the sender states it.
     pub(crate) stated: Option<u32>,
 }
 
 impl Phantom {
     pub(crate) fn new(number: u32) -> Self {
-        Self { number, patient_id: "P1".to_owned(), slices: 12, stated: None }
+        Self { number, patient_id: "P1".to_owned(), slices: 12, side: 32, stated: None }
     }
 
     pub(crate) fn study(&self) -> StudyUid {
@@ -32,6 +34,16 @@ impl Phantom {
 
     pub(crate) fn files(&self) -> Vec<Vec<u8>> {
         (1..=self.slices).map(|slice| self.file(slice)).collect()
+    }
+
+    /// Writes the files into a folder; gives their paths in the order of the slices.
+    pub(crate) fn write_to(&self, folder: &Path) -> Vec<PathBuf> {
+        let write = |(slice, bytes): (usize, Vec<u8>)| {
+            let file = folder.join(format!("{slice:04}.dcm"));
+            std::fs::write(&file, bytes).unwrap();
+            file
+        };
+        self.files().into_iter().enumerate().map(write).collect()
     }
 
     /// Slice `number` (from 1) as a whole Part 10 file.
@@ -72,8 +84,8 @@ impl Phantom {
         }
         put(tags::SAMPLES_PER_PIXEL, VR::US, 1_u16.into());
         put(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, text("MONOCHROME2"));
-        put(tags::ROWS, VR::US, SIDE.into());
-        put(tags::COLUMNS, VR::US, SIDE.into());
+        put(tags::ROWS, VR::US, self.side.into());
+        put(tags::COLUMNS, VR::US, self.side.into());
         let spacing = ["1", "1"].map(str::to_owned);
         put(tags::PIXEL_SPACING, VR::DS, PrimitiveValue::Strs(spacing.to_vec().into()));
         put(tags::BITS_ALLOCATED, VR::US, 16_u16.into());
@@ -92,7 +104,7 @@ impl Phantom {
 
     fn pixels(&self, number: u32) -> Vec<u16> {
         let middle = |value: u32, size: u32| value > size / 3 && value <= size - size / 3;
-        let side = u32::from(SIDE);
+        let side = u32::from(self.side);
         (0..side * side)
             .map(|pixel| {
                 let inside =

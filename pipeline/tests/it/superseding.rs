@@ -1,16 +1,20 @@
 //! Half a series never stays the last word.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ledger::{
+    DeliveryState,
     JobState::{Computed, Done, Superseded},
     ResultFilter,
 };
+use peers::Orthanc;
 use pipeline::Part;
+use serde_json::json;
 
 use crate::{
+    flow::modalities,
     phantom::Phantom,
-    world::{World, eventually},
+    world::{World, eventually, stays},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,13 +30,72 @@ async fn late_slices_supersede_the_result() {
     world.wait_for_jobs(&study, &[Done]).await;
     world.send(&files[8..]).await;
     world.wait_for_jobs(&study, &[Done, Done]).await;
-    world.wait_for_proof("disk", 4).await;
+    // Two results of two objects, and the note about the older.
+    world.wait_for_proof("disk", 5).await;
 
     let page = ledger::PageRequest::first(10);
     let results = world.ledger.results(&ResultFilter::default(), &page).await.unwrap().rows;
     assert_eq!(results.len(), 2);
     assert_eq!(results[1].superseded_by, Some(results[0].id), "newest first");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_told_what_is_superseded_once_it_holds_the_new_objects() {
+    let mut orthanc = Orthanc::start();
+    let mut world = World::new().await.and_orthanc("pacs", &orthanc.url()).and_folder("disk");
+    let running = world.start();
+    let phantom = Phantom::new(1);
+    let files = phantom.files();
+    world.send(&files[..8]).await;
+    world.wait_for_proof("pacs", 2).await;
+    let old = instances(&orthanc);
+
+    // One archive is down: it must not hide what it has before it has something better.
+    orthanc.kill();
+    world.send(&files[8..]).await;
+    world.wait_for_proof("disk", 5).await;
+    assert_eq!(world.delivered("pacs", DeliveryState::Proved).await, 2);
+    orthanc.restart();
+    world.config.clock.advance(Duration::from_secs(600));
+    world.wait_for_proof("pacs", 5).await;
+
+    assert_eq!(modalities(&orthanc), ["KO", "SEG", "SEG", "SR", "SR"]);
+    let note = orthanc
+        .post("/tools/find", &json!({ "Level": "Series", "Query": { "Modality": "KO" }, "Expand": true }));
+    let note = note[0]["Instances"][0].as_str().unwrap();
+    assert_eq!(named_by(&orthanc, note), old);
+    running.stop().await;
+
+    // Nothing more is owed: neither a restart nor a third look writes another.
+    let running = world.start();
+    stays("no second note", Duration::from_secs(1), async || {
+        world.ledger.superseded_to_tell(10).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(modalities(&orthanc).len(), 5);
+    running.stop().await;
+}
+
+/// SOP Instance UIDs of everything that Orthanc holds.
+fn instances(orthanc: &Orthanc) -> BTreeSet<String> {
+    let found = orthanc.get("/instances?expand");
+    let uid = |instance: &serde_json::Value| {
+        instance["MainDicomTags"]["SOPInstanceUID"].as_str().unwrap().to_owned()
+    };
+    found.as_array().unwrap().iter().map(uid).collect()
+}
+
+/// SOP Instance UIDs that a key object note names in its content.
+fn named_by(orthanc: &Orthanc, note: &str) -> BTreeSet<String> {
+    let tags = orthanc.get(&format!("/instances/{note}/simplified-tags"));
+    assert_eq!(tags["ConceptNameCodeSequence"][0]["CodeValue"], "113001");
+    let items = tags["ContentSequence"].as_array().unwrap().iter();
+    let uid = |item: &serde_json::Value| {
+        let reference = &item["ReferencedSOPSequence"][0];
+        reference["ReferencedSOPInstanceUID"].as_str().map(str::to_owned)
+    };
+    items.filter_map(uid).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ pub struct Http {
     base: String,
     bearer: Option<String>,
     headers: Vec<(String, String)>,
+    basic: Option<(String, String)>,
 }
 
 /// What came back, whatever its status.
@@ -22,7 +23,7 @@ pub struct Answer {
 
 impl Http {
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), bearer: None, headers: Vec::new() }
+        Self { base: base.trim_end_matches('/').to_owned(), bearer: None, headers: Vec::new(), basic: None }
     }
 
     #[must_use]
@@ -35,6 +36,12 @@ impl Http {
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn with_basic(mut self, username: &str, password: &str) -> Self {
+        self.basic = Some((username.to_owned(), password.to_owned()));
         self
     }
 
@@ -85,7 +92,7 @@ impl Http {
     ) -> Result<Answer, String> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let url = format!("{}{path}", self.base);
-        let (bearer, headers) = (self.bearer.clone(), self.headers.clone());
+        let (bearer, headers, basic) = (self.bearer.clone(), self.headers.clone(), self.basic.clone());
         let method: reqwest::Method = method.parse().map_err(|_| format!("{method} is no method"))?;
         let request = format!("{method} {path}");
         let exchange = async move {
@@ -95,6 +102,9 @@ impl Http {
             }
             for (name, value) in headers {
                 builder = builder.header(name, value);
+            }
+            if let Some((username, password)) = basic {
+                builder = builder.basic_auth(username, Some(password));
             }
             let response = fill(builder).send().await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());

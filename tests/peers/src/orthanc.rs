@@ -17,6 +17,8 @@ pub struct OrthancOptions {
     pub configuration: serde_json::Map<String, Value>,
     /// Variables of its environment, for scripts.
     pub environment: Vec<(String, String)>,
+    /// Name and password with which the tests ask it.
+    pub credentials: Option<(String, String)>,
 }
 
 impl OrthancOptions {
@@ -34,6 +36,7 @@ pub struct Orthanc {
     http_port: u16,
     dicom_port: u16,
     environment: Vec<(String, String)>,
+    credentials: Option<(String, String)>,
     // Last: the folder goes after the program.
     folder: tempfile::TempDir,
 }
@@ -78,8 +81,14 @@ impl Orthanc {
         keys.extend(options.configuration);
         std::fs::write(folder.path().join("orthanc.json"), configuration.to_string())
             .expect("a file in a fresh folder");
-        let mut orthanc =
-            Self { process: None, http_port, dicom_port, environment: options.environment, folder };
+        let mut orthanc = Self {
+            process: None,
+            http_port,
+            dicom_port,
+            environment: options.environment,
+            credentials: options.credentials,
+            folder,
+        };
         orthanc.restart();
         orthanc
     }
@@ -126,7 +135,11 @@ impl Orthanc {
 
     /// Its REST API.
     pub fn http(&self) -> Http {
-        Http::new(&self.url())
+        let http = Http::new(&self.url());
+        match &self.credentials {
+            Some((username, password)) => http.with_basic(username, password),
+            None => http,
+        }
     }
 
     /// GET of its REST API.
