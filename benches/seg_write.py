@@ -7,14 +7,12 @@ back by highdicom and compared voxel by voxel with the label map before any figu
 
 import argparse
 import json
-import os
 import pathlib
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import highdicom
 import nibabel
@@ -126,16 +124,13 @@ def commands(work):
 
 
 def measure(command):
-    """Wall seconds, CPU seconds, peak MB of one child, read from the kernel when it ends."""
-    begin = time.perf_counter()
-    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = status
-    wall = time.perf_counter() - begin
-    if status != 0:
-        raise SystemExit(f"{command[0]} failed: {said.decode(errors='replace')[-2000:]}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    """Wall seconds, CPU seconds, peak MB of one command."""
+    runner = [sys.executable, "-S", "-E", ROOT / "benches/run_measured.py"]
+    ran = subprocess.run(list(map(str, [*runner, *command])), capture_output=True, text=True)
+    if ran.returncode != 0:
+        raise SystemExit(f"{command[0]} failed: {ran.stderr[-2000:]}")
+    cost = json.loads(ran.stdout)
+    return cost["wall"], cost["cpu"], cost["peak_mb"]
 
 
 def check(file, labels):
