@@ -68,7 +68,7 @@ fn a_compressed_label_map_is_smaller_and_says_how_it_is_compressed() {
     let meta = dicom_object::open_file(&small.seg).unwrap().meta().clone();
     assert_eq!(meta.transfer_syntax(), "1.2.840.10008.1.2.5");
     let orthanc = peers::Orthanc::start();
-    programs::send(&orthanc, &[small.seg.clone()]);
+    programs::send(&orthanc, std::slice::from_ref(&small.seg));
     assert_eq!(orthanc.get("/instances").as_array().map(Vec::len), Some(1));
 }
 
