@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) runtime: Runtime,
     pub(crate) readiness: Readiness,
     pub(crate) limits: Limits,
+    pub(crate) compat: Compat,
     pub(crate) log: Log,
     #[serde(default, rename = "source")]
     pub(crate) sources: Vec<Source>,
@@ -200,8 +201,20 @@ pub(crate) struct Readiness {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) requests_per_minute: std::num::NonZeroU32,
+    pub(crate) predicts_per_minute: std::num::NonZeroU32,
+    pub(crate) schemas_per_minute: std::num::NonZeroU32,
+    pub(crate) reloads_per_minute: std::num::NonZeroU32,
+    pub(crate) predict_bytes: ByteSize,
     pub(crate) upload_bytes: ByteSize,
     pub(crate) shutdown_seconds: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compat {
+    pub(crate) default_model: String,
+    pub(crate) django_jwt_key: Secret,
+    pub(crate) django_users: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,9 +1,10 @@
 //! Puts routes, documentation and layers together.
 
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, middleware, routing::get};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
+    compat,
     error::{ApiError, Code},
     layers,
     openapi::{self, ApiDoc},
@@ -24,7 +25,9 @@ pub fn router(state: AppState) -> Router {
         .merge(SwaggerUi::new(ApiDoc::TRY_IT_PAGE).config(Config::new([OPENAPI_ROUTE])))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_method);
-    layers::around(routes, &state).with_state(state)
+    let inner = layers::around(routes, &state).with_state(state);
+    // Clients of older systems write a slash at the end of an address, or do not.
+    Router::new().fallback_service(inner).layer(middleware::map_request(compat::without_slash))
 }
 
 /// The OpenAPI document of this version.

@@ -6,6 +6,7 @@
 
 mod caller;
 mod credential;
+mod gateway;
 mod key;
 mod one_time;
 mod password;
@@ -15,6 +16,7 @@ mod token;
 pub(crate) use caller::Who;
 pub(crate) use caller::{Admin, Caller, Clinician, Doctor, Operator, Person, Reader, Releaser};
 pub(crate) use credential::{bearer, identify};
+pub use gateway::{GatewayTokens, ShortGatewayKey};
 pub use key::{Secret, digest_of};
 pub use one_time::{OneTimeError, issue_one_time};
 pub(crate) use password::PasswordWork;

@@ -8,6 +8,8 @@ use std::{num::NonZeroU32, time::Duration};
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 
+use crate::auth::GatewayTokens;
+
 /// How the listener in front of the router speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -38,6 +40,16 @@ pub struct HttpConfig {
     pub limits: Limits,
     pub tokens: TokenLifetimes,
     pub lock_out: LockOut,
+    pub compat: Compat,
+}
+
+/// What clients of older systems need.
+#[derive(Debug, Clone)]
+pub struct Compat {
+    /// The model that answers where none is named, or one that nobody knows.
+    pub default_model: String,
+    /// The access tokens of the gateway that stood in front of the old servers.
+    pub django: Option<GatewayTokens>,
 }
 
 /// What one caller, and all callers together, may ask of the service.
@@ -45,10 +57,16 @@ pub struct HttpConfig {
 pub struct Limits {
     /// Per caller: API key or account, else address.
     pub requests_per_minute: NonZeroU32,
+    /// Predictions, schemas and reloads are counted apart from everything else, per caller.
+    pub predicts_per_minute: NonZeroU32,
+    pub schemas_per_minute: NonZeroU32,
+    pub reloads_per_minute: NonZeroU32,
     /// Sign-in attempts per address.
     pub sign_ins_per_minute: NonZeroU32,
     /// The largest JSON body.
     pub body_bytes: usize,
+    /// The largest body of rows to predict.
+    pub predict_bytes: usize,
     /// The largest upload of DICOM files.
     pub upload_bytes: usize,
     /// Requests served at once; one more is answered 503.
@@ -94,7 +112,14 @@ impl Default for HttpConfig {
             limits: Limits::default(),
             tokens: TokenLifetimes::default(),
             lock_out: LockOut::default(),
+            compat: Compat::default(),
         }
+    }
+}
+
+impl Default for Compat {
+    fn default() -> Self {
+        Self { default_model: "meso".to_owned(), django: None }
     }
 }
 
@@ -102,8 +127,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             requests_per_minute: count(100),
+            predicts_per_minute: count(30),
+            schemas_per_minute: count(60),
+            reloads_per_minute: count(10),
             sign_ins_per_minute: count(10),
             body_bytes: 1 << 20,
+            predict_bytes: 100_000_000,
             upload_bytes: 2 << 30,
             concurrent_requests: 256,
             event_streams: 256,

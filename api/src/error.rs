@@ -8,7 +8,7 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use axum::{
-    Json,
+    Extension, Json,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -158,6 +158,13 @@ impl ApiError {
     }
 }
 
+/// What a refusal says, for contracts that say it in another shape.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) code: Code,
+    pub(crate) detail: Option<Cow<'static, str>>,
+}
+
 /// An error and its causes in one line.
 struct Chain<'a>(&'a dyn StdError);
 
@@ -182,6 +189,7 @@ impl fmt::Debug for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
+        let told = Told { code: self.code, detail: self.detail.clone() };
         let problem = Problem {
             r#type: format!("urn:overread:problem:{}", self.code.as_str()),
             title: self.code.title(),
@@ -195,7 +203,7 @@ impl IntoResponse for ApiError {
         if self.code.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"overread\""));
         }
-        (self.code.status(), headers, Json(problem)).into_response()
+        (self.code.status(), headers, Extension(told), Json(problem)).into_response()
     }
 }
 
@@ -216,12 +224,16 @@ impl From<ledger::Error> for ApiError {
                 "the segmentation belongs to another review: save it as a new object",
             ),
             Error::NameTaken(_) => Self::because(Code::Conflict, "the name is taken"),
-            Error::Database(_) if error.may_pass() => {
+            Error::Database(_) | Error::Group(_) if error.may_pass() => {
                 Self::because(Code::Unavailable, "the database does not answer; try again")
                     .retry_after(std::time::Duration::from_secs(2))
                     .caused_by(error)
             }
-            Error::Database(_) | Error::Unreadable { .. } | Error::Json(_) => Self::internal(error),
+            Error::Database(_)
+            | Error::Unreadable { .. }
+            | Error::Json(_)
+            | Error::Group(_)
+            | Error::Interrupted => Self::internal(error),
         }
     }
 }

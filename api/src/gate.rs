@@ -19,7 +19,7 @@ use crate::{
     auth::{self, Caller},
     config::{self, HttpConfig},
     error::{ApiError, ApiResult, Code},
-    limits::PerMinute,
+    limits::{PerMinute, Rate, Rates},
     state::AppState,
     transport::ClientAddress,
 };
@@ -29,6 +29,8 @@ use crate::{
 pub(crate) enum CountedFor {
     Account(AccountId),
     Key(ApiKeyId),
+    /// A user of the old gateway who has no account here.
+    Gateway(String),
     Address(IpAddr),
 }
 
@@ -36,7 +38,7 @@ pub(crate) enum CountedFor {
 #[derive(Debug)]
 pub(crate) struct Gate {
     room: Arc<Semaphore>,
-    requests: PerMinute<CountedFor>,
+    requests: Rates,
     sign_ins: PerMinute<IpAddr>,
 }
 
@@ -44,7 +46,7 @@ impl Gate {
     pub(crate) fn new(limits: &config::Limits) -> Self {
         Self {
             room: Arc::new(Semaphore::new(limits.concurrent_requests)),
-            requests: PerMinute::new(limits.requests_per_minute),
+            requests: Rates::new(limits),
             sign_ins: PerMinute::new(limits.sign_ins_per_minute),
         }
     }
@@ -93,13 +95,13 @@ async fn admit(state: &AppState, access: Access, request: &mut Request) -> ApiRe
         Access::Open => Ok(()),
         Access::SignIn => state.gate().sign_ins.take(&address),
         // The hook compares the secret itself: it depends on the source that is named.
-        Access::SourceSecret => state.gate().requests.take(&CountedFor::Address(address)),
+        Access::SourceSecret => state.gate().requests.take(Rate::General, &CountedFor::Address(address)),
         Access::Roles(roles) => {
-            let caller = identify(state, address, request.headers()).await?;
+            let caller = identify(state, address, Rate::of(route_of(request)), request.headers()).await?;
             let_in(caller, roles, request)
         }
         Access::People(roles) => {
-            let caller = identify(state, address, request.headers()).await?;
+            let caller = identify(state, address, Rate::of(route_of(request)), request.headers()).await?;
             caller.require_presence()?;
             let_in(caller, roles, request)
         }
@@ -114,14 +116,14 @@ fn let_in(caller: Caller, roles: &[ledger::Role], request: &mut Request) -> ApiR
 }
 
 /// Whoever fails to show who he is, is counted by address.
-async fn identify(state: &AppState, address: IpAddr, headers: &HeaderMap) -> ApiResult<Caller> {
+async fn identify(state: &AppState, address: IpAddr, rate: Rate, headers: &HeaderMap) -> ApiResult<Caller> {
     match auth::identify(state, headers).await {
         Ok(caller) => {
-            state.gate().requests.take(&caller.counted_for())?;
+            state.gate().requests.take(rate, &caller.counted_for())?;
             Ok(caller)
         }
         Err(refusal) => {
-            state.gate().requests.take(&CountedFor::Address(address))?;
+            state.gate().requests.take(Rate::General, &CountedFor::Address(address))?;
             Err(refusal)
         }
     }
@@ -131,10 +133,12 @@ fn route_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
-/// Only uploads may take as long as their network does.
+/// Only uploads and long tables may take as long as their network does.
 fn time_limit(http: &HttpConfig, request: &Request) -> Duration {
     let takes_files = ["/v1/studies", "/v1/results/{id}/reviews/segmentation"];
-    if request.method() == Method::POST && takes_files.contains(&route_of(request)) {
+    let route = route_of(request);
+    let is_long = takes_files.contains(&route) || Rate::of(route) == Rate::Predict;
+    if request.method() == Method::POST && is_long {
         http.limits.upload_timeout
     } else {
         http.limits.request_timeout

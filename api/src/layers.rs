@@ -15,6 +15,7 @@ use tower_http::{
 };
 
 use crate::{
+    compat,
     config::{HttpConfig, Listener},
     error::{ApiError, Code},
     gate, metrics, request_id,
@@ -35,6 +36,7 @@ pub(crate) fn around(routes: Router<AppState>, state: &AppState) -> Router<AppSt
         .layer(cors(&state.http))
         .layer(middleware::from_fn_with_state(state.clone(), transport::gate))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(compat::speak))
         .layer(middleware::from_fn(metrics::observe))
         .layer(middleware::from_fn_with_state(state.clone(), shield))
         .layer(middleware::from_fn(request_id::name))

@@ -12,6 +12,7 @@ mod access;
 mod app;
 mod audit;
 mod auth;
+mod compat;
 mod config;
 mod error;
 mod etag;
@@ -29,6 +30,7 @@ mod request_id;
 mod routes;
 mod scrape;
 mod state;
+mod tabular;
 mod transport;
 mod upload;
 mod view;
@@ -36,10 +38,10 @@ mod view;
 pub use access::{Access, RULES, Rule};
 pub use app::{openapi, router};
 pub use auth::{
-    NoSuchScope, OneTimeError, Password, PasswordError, Scope, Secret, ShortSecret, TokenSigner, digest_of,
-    hash_password, issue_one_time,
+    GatewayTokens, NoSuchScope, OneTimeError, Password, PasswordError, Scope, Secret, ShortGatewayKey,
+    ShortSecret, TokenSigner, digest_of, hash_password, issue_one_time,
 };
-pub use config::{HttpConfig, Limits, Listener, LockOut, Plain, TokenLifetimes};
+pub use config::{Compat, HttpConfig, Limits, Listener, LockOut, Plain, TokenLifetimes};
 pub use error::{ApiError, Code};
 pub use metrics::install as install_metrics;
 pub use state::{AppState, Clock, Services};

@@ -13,7 +13,11 @@ use std::{
 
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DashMapStateStore};
 
-use crate::error::{ApiError, ApiResult, Code};
+use crate::{
+    config::Limits,
+    error::{ApiError, ApiResult, Code},
+    gate::CountedFor,
+};
 
 const SWEEP_EVERY: u32 = 1024;
 
@@ -45,6 +49,65 @@ impl<K: Hash + Eq + Clone> PerMinute<K> {
             self.limiter.retain_recent();
         }
         self.limiter.check_key(caller).map_err(|wait| refusal(wait.wait_time_from(self.clock.now())))
+    }
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rate {
+    Predict,
+    Schema,
+    Reload,
+    General,
+    /// A viewer fetches images one by one.
+    Unlimited,
+}
+
+impl Rate {
+    pub(crate) fn of(route: &str) -> Self {
+        match route {
+            "/predict"
+            | "/api/v1/predict"
+            | "/api/ml/predict"
+            | "/ml/v1/predict"
+            | "/v1/models/{id}/predict" => Self::Predict,
+            "/schema" | "/api/ml/schema" | "/v1/models/{id}/schema" => Self::Schema,
+            "/reload" | "/api/v1/retrain" | "/api/ml/reload" | "/ml/v1/retrain" | "/v1/models/reload" => {
+                Self::Reload
+            }
+            _ if route.starts_with("/api/orthanc/") => Self::Unlimited,
+            _ => Self::General,
+        }
+    }
+}
+
+/// The limits of one caller, each rate with a count of its own.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    predict: PerMinute<CountedFor>,
+    schema: PerMinute<CountedFor>,
+    reload: PerMinute<CountedFor>,
+    general: PerMinute<CountedFor>,
+}
+
+impl Rates {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            predict: PerMinute::new(limits.predicts_per_minute),
+            schema: PerMinute::new(limits.schemas_per_minute),
+            reload: PerMinute::new(limits.reloads_per_minute),
+            general: PerMinute::new(limits.requests_per_minute),
+        }
+    }
+
+    pub(crate) fn take(&self, rate: Rate, caller: &CountedFor) -> ApiResult<()> {
+        match rate {
+            Rate::Predict => self.predict.take(caller),
+            Rate::Schema => self.schema.take(caller),
+            Rate::Reload => self.reload.take(caller),
+            Rate::General => self.general.take(caller),
+            Rate::Unlimited => Ok(()),
+        }
     }
 }
 

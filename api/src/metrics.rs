@@ -7,6 +7,7 @@
 //! | `overread_http_rate_limited_total` | |
 //! | `overread_http_panics_total` | |
 //! | `overread_sign_ins_total` | `outcome` |
+//! | `overread_predictions_not_stored_total` | |
 //! | `overread_event_streams` | |
 //! | `overread_jobs`, `overread_deliveries` | `state` |
 //! | `overread_models_in_service` | |

@@ -39,6 +39,7 @@ use crate::{
         (name = "deliveries", description = "The outbox to PACS and folders"),
         (name = "events", description = "Every change of state, live"),
         (name = "hooks", description = "Calls by Orthanc"),
+        (name = "compat", description = "What clients of older systems call"),
         (name = "service", description = "Probes and metrics")
     )
 )]

@@ -9,6 +9,8 @@ mod keys;
 mod landing;
 mod me;
 mod models;
+pub(crate) mod predict;
+pub(crate) mod predictions;
 mod probes;
 mod results;
 mod reviews;
@@ -19,7 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{config::Limits, openapi::ApiDoc, state::AppState};
+use crate::{compat, config::Limits, openapi::ApiDoc, state::AppState};
 
 /// Every route that the OpenAPI document describes.
 pub(crate) fn documented(limits: &Limits) -> OpenApiRouter<AppState> {
@@ -28,6 +30,8 @@ pub(crate) fn documented(limits: &Limits) -> OpenApiRouter<AppState> {
         .merge(people())
         .merge(work())
         .merge(uploads(limits))
+        .merge(tables(limits))
+        .merge(compat::routes(limits))
 }
 
 fn service() -> OpenApiRouter<AppState> {
@@ -73,6 +77,10 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(reviews::list, reviews::decide))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .routes(routes!(predict::schema))
+        .routes(routes!(predict::reload))
+        .routes(routes!(predictions::list))
+        .routes(routes!(predictions::get))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::retry))
 }
@@ -83,4 +91,9 @@ fn uploads(limits: &Limits) -> OpenApiRouter<AppState> {
         .routes(routes!(studies::upload::upload))
         .routes(routes!(reviews::correct))
         .layer(DefaultBodyLimit::max(limits.upload_bytes))
+}
+
+/// These read their bodies themselves, bit by bit.
+fn tables(limits: &Limits) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(predict::predict)).layer(DefaultBodyLimit::max(limits.predict_bytes))
 }

@@ -13,6 +13,7 @@ use crate::{
     feed::Streams,
     gate::Gate,
     health::DestinationChecks,
+    tabular::ReadBodies,
 };
 
 /// The present moment; tests move it.
@@ -48,6 +49,8 @@ struct Inner {
     passwords: PasswordWork,
     streams: Streams,
     destination_checks: DestinationChecks,
+    bodies: ReadBodies,
+    started_at: Millis,
 }
 
 impl AppState {
@@ -56,6 +59,8 @@ impl AppState {
             gate: Gate::new(&services.http.limits),
             passwords: PasswordWork::new(),
             destination_checks: DestinationChecks::default(),
+            bodies: ReadBodies::default(),
+            started_at: (services.clock)(),
             streams: Streams::new(services.http.limits.event_streams),
             services,
         }))
@@ -75,6 +80,14 @@ impl AppState {
 
     pub(crate) fn destination_checks(&self) -> &DestinationChecks {
         &self.0.destination_checks
+    }
+
+    pub(crate) fn bodies(&self) -> &ReadBodies {
+        &self.0.bodies
+    }
+
+    pub(crate) fn started_at(&self) -> Millis {
+        self.0.started_at
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -166,6 +166,6 @@ pub struct Prediction {
     /// 1 where the probability is at least the threshold.
     pub label: u8,
     pub threshold: f64,
-    /// Values outside their declared range, in words.
+    /// Values that are missing or outside their declared range, in words.
     pub warnings: Vec<String>,
 }

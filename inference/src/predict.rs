@@ -27,9 +27,18 @@ impl Model {
     /// When the model is not tabular, or the graph does not do what its package says.
     pub fn predict(&self, rows: &[Row]) -> Result<Vec<Outcome<Prediction>>, InferenceError> {
         let Task::Tabular(table) = &self.package().task else { return Err(self.wrong_task("rows")) };
-        let lookup =
-            |row: &Row| table.features.iter().map(|feature| row.get(&feature.name).copied()).collect();
-        self.answer(table, rows.iter().map(lookup).map(|values| ready(table, values)).collect())
+        let value = |row: &Row, name: &String| row.get(name).copied().unwrap_or(f64::NAN);
+        let ordered = |row: &Row| table.features.iter().map(|feature| value(row, &feature.name)).collect();
+        self.predict_ordered(rows.iter().map(ordered).collect())
+    }
+
+    /// Answers rows that hold a value for each of the package's features, in its order. NaN means missing.
+    ///
+    /// # Errors
+    /// As [`Model::predict`].
+    pub fn predict_ordered(&self, rows: Vec<Vec<f64>>) -> Result<Vec<Outcome<Prediction>>, InferenceError> {
+        let Task::Tabular(table) = &self.package().task else { return Err(self.wrong_task("rows")) };
+        self.answer(table, rows.into_iter().map(|values| ready(table, values)).collect())
     }
 
     /// Answers one row whose first features are other models' findings, by the ids that the package uses.
@@ -45,12 +54,12 @@ impl Model {
         let mut values = Vec::new();
         for part in &fusion.parts {
             match part_value(part, findings.get(&part.model)) {
-                Ok(value) => values.push(Some(value)),
+                Ok(value) => values.push(value),
                 Err(reason) => return Ok(Outcome::NotAnalysed { reason }),
             }
         }
         let stated = &fusion.table.features[fusion.parts.len()..];
-        values.extend(stated.iter().map(|feature| row.get(&feature.name).copied()));
+        values.extend(stated.iter().map(|feature| row.get(&feature.name).copied().unwrap_or(f64::NAN)));
         let mut answers = self.answer(&fusion.table, vec![ready(&fusion.table, values)])?;
         Ok(answers.pop().expect("one row has one answer"))
     }
@@ -97,18 +106,25 @@ impl Model {
 }
 
 /// The selected columns of a row of features, as the package says, with what is odd about it.
-fn ready(table: &TabularSpec, values: Vec<Option<f64>>) -> Ready {
+fn ready(table: &TabularSpec, values: Vec<f64>) -> Ready {
     let mut warnings = Vec::new();
     let mut row = Vec::with_capacity(values.len());
     for (feature, value) in table.features.iter().zip(values) {
-        let given = value.filter(|value| !value.is_nan());
-        let value = match (given, feature.missing) {
-            (Some(value), _) => value,
-            (None, Missing::Nan) => f64::NAN,
-            (None, Missing::Value(instead)) => instead,
-            (None, Missing::Refuse) => return Err(format!("{} is missing", feature.name)),
+        let value = match (value.is_nan(), feature.missing) {
+            (false, _) => value,
+            (true, Missing::Refuse) => return Err(format!("{} is missing", feature.name)),
+            (true, Missing::Nan) => {
+                warnings.push(format!("{} is missing", feature.name));
+                row.push(f64::NAN);
+                continue;
+            }
+            (true, Missing::Value(instead)) => {
+                warnings.push(format!("{} is missing, {instead} stands for it", feature.name));
+                row.push(instead);
+                continue;
+            }
         };
-        let range = feature.range.filter(|range| given.is_some() && !range.contains(value));
+        let range = feature.range.filter(|range| !range.contains(value));
         if let Some(range) = range {
             let words = format!("{} is {value} {}", feature.name, feature.unit);
             let problem = format!("{}, the model is made for {range}", words.trim_end());

@@ -146,20 +146,28 @@ impl Ledger {
 /// Adds a row at the end of the trail, in the transaction of the deed. The last thing that a
 /// transaction does: until its commit nobody else adds one.
 pub(crate) async fn append(tx: &mut Tx, key: &AuditKey, new: &NewAudit) -> Result<i64, Error> {
+    append_all(tx, key, [new]).await
+}
+
+/// Adds rows in their order; gives the last number. When, see [`append`].
+pub(crate) async fn append_all<'a>(
+    tx: &mut Tx,
+    key: &AuditKey,
+    rows: impl IntoIterator<Item = &'a NewAudit>,
+) -> Result<i64, Error> {
     let lock = sql(tx.dialect().lock_audit);
     tx.rows(lock).await?;
     let last = tx.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
-    let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.mac));
-    let statement = sql("insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
-          values ($1, $2, $3, $4, $5, $6, $7, $8)")
-    .bind(seq)
-    .bind(new.at)
-    .bind(&new.actor)
-    .bind(&new.action)
-    .bind(&new.subject)
-    .bind(new.request_id.as_ref())
-    .bind_json(&new.detail)?
-    .bind(key.mac(&previous, seq, new)?);
+    let (mut seq, mut previous) = last.map_or((0, String::new()), |last| (last.seq, last.mac));
+    let mut values = Vec::new();
+    for row in rows {
+        seq += 1;
+        previous = key.mac(&previous, seq, row)?;
+        let detail = serde_json::to_string(&row.detail).map_err(Error::Json)?;
+        let mac = previous.clone();
+        values.push((seq, row.at, &row.actor, &row.action, &row.subject, &row.request_id, detail, mac));
+    }
+    let statement = sql(tx.dialect().insert_audit).bind_json(&values)?;
     tx.execute(statement).await?;
     Ok(seq)
 }

@@ -31,6 +31,12 @@ pub enum Error {
     DeliveryState { delivery: DeliveryId, state: DeliveryState, action: &'static str },
     #[error("object {0} belongs to another result or review")]
     ObjectTaken(imaging::SopInstanceUid),
+    /// What was to be written together with others was not.
+    #[error("the database did not carry out a group of requests")]
+    Group(#[source] std::sync::Arc<Error>),
+    /// Whether it was carried out is not known.
+    #[error("the service stopped before the database had answered")]
+    Interrupted,
     #[error("the name {0:?} is taken")]
     NameTaken(String),
 }
@@ -48,6 +54,7 @@ impl Error {
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| code_may_pass(&code)),
                 _ => false,
             },
+            Self::Group(source) => source.may_pass(),
             _ => false,
         }
     }

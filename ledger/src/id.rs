@@ -99,11 +99,15 @@ uuid_kinds! {
     AccountId,
     ApiKeyId,
     SessionId,
+    /// One request whose rows were predicted.
+    CallId,
 }
 
 number_kinds! {
     /// Place in the outbox; a lane is emptied in this order.
     DeliveryId,
+    /// Place in the history of predictions.
+    PredictionId,
     /// Place in the event log; grows, with gaps.
     EventSeq,
 }

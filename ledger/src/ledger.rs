@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::change::{Bells, Changes, Topic};
 use crate::db::{Db, Tx, sql};
 use crate::event::Watermark;
+use crate::prediction::Group;
 use crate::{Error, OpenError, open};
 
 /// A handle to the ledger; clones share the connections.
@@ -13,6 +14,7 @@ pub struct Ledger {
     pub(crate) db: Db,
     pub(crate) bells: Bells,
     pub(crate) watermark: Arc<Watermark>,
+    pub(crate) group: Group,
 }
 
 impl Ledger {

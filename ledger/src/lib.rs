@@ -35,6 +35,7 @@ mod job;
 mod ledger;
 mod open;
 mod page;
+mod prediction;
 mod quarantine;
 mod replacement;
 mod result;
@@ -64,8 +65,8 @@ pub use event::{Event, EventFilter, NewEvent};
 pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
 pub use hold::{Hold, HoldReason};
 pub use id::{
-    AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, DeliveryId, EventSeq, HoldId, JobId, NodeId,
-    QuarantinedId, ResultId, ReviewId, SessionId, WorkerId,
+    AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, CallId, DeliveryId, EventSeq, HoldId, JobId,
+    NodeId, PredictionId, QuarantinedId, ResultId, ReviewId, SessionId, WorkerId,
 };
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
@@ -77,6 +78,7 @@ pub use job::{
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};
 pub use page::{Page, PageRequest};
+pub use prediction::{NewPrediction, NewPredictions, Prediction, PredictionFilter};
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;

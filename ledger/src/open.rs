@@ -7,6 +7,7 @@ use crate::change::Bells;
 use crate::db::{Db, open_postgres, open_sqlite};
 use crate::event::Watermark;
 use crate::ledger::Ledger;
+use crate::prediction::Group;
 
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Ledger, Op
     } else {
         return Err(OpenError::UnknownUrl);
     };
-    Ok(Ledger { db, bells, watermark: Arc::new(Watermark::default()) })
+    Ok(Ledger { db, bells, watermark: Arc::new(Watermark::default()), group: Group::default() })
 }
 
 /// Sorts what a migration complains about; `place` holds no password.

@@ -202,6 +202,16 @@ pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpCon
     let origins = http.cors_origins.iter().map(|origin| origin.parse());
     api.cors_origins = origins.collect::<Result<_, _>>().context("http.cors_origins holds no origin")?;
     api.limits.requests_per_minute = config.limits.requests_per_minute;
+    api.limits.predicts_per_minute = config.limits.predicts_per_minute;
+    api.limits.schemas_per_minute = config.limits.schemas_per_minute;
+    api.limits.reloads_per_minute = config.limits.reloads_per_minute;
+    api.limits.predict_bytes = usize::try_from(config.limits.predict_bytes.0).unwrap_or(usize::MAX);
+    api.compat.default_model.clone_from(&config.compat.default_model);
+    let key = config.compat.django_jwt_key.expose();
+    if !key.is_empty() {
+        let tokens = api::GatewayTokens::new(key.as_bytes(), config.compat.django_users.clone());
+        api.compat.django = Some(tokens.context("compat.django_jwt_key cannot be used")?);
+    }
     api.limits.upload_bytes = usize::try_from(config.limits.upload_bytes.0).unwrap_or(usize::MAX);
     Ok(api)
 }

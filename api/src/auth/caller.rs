@@ -30,6 +30,8 @@ pub(crate) enum Who {
     Account { account: AccountId, session: SessionId },
     /// A program.
     Key(ApiKeyId),
+    /// A user of the old gateway, by its token: an account of ours when the name is one.
+    Gateway { account: Option<AccountId> },
 }
 
 impl Caller {
@@ -46,7 +48,7 @@ impl Caller {
     pub(crate) fn require_presence(&self) -> ApiResult<(AccountId, SessionId)> {
         match self.who {
             Who::Account { account, session } => Ok((account, session)),
-            Who::Key(_) => {
+            Who::Key(_) | Who::Gateway { .. } => {
                 Err(ApiError::because(Code::Forbidden, "this is for a person who signed in, not for a key"))
             }
         }
@@ -68,7 +70,8 @@ impl Caller {
     /// As events and the audit trail name him.
     pub(crate) fn actor(&self) -> String {
         match self.who {
-            Who::Account { .. } => format!("account:{}", self.name),
+            Who::Account { .. } | Who::Gateway { account: Some(_) } => format!("account:{}", self.name),
+            Who::Gateway { account: None } => format!("gateway:{}", self.name),
             Who::Key(_) => format!("key:{}", self.name),
         }
     }
@@ -78,9 +81,20 @@ impl Caller {
         matches!(self.who, Who::Account { .. }) && self.name == name
     }
 
+    /// The login name, where there is one.
+    pub(crate) fn account_name(&self) -> Option<String> {
+        match self.who {
+            Who::Account { .. } | Who::Gateway { account: Some(_) } => Some(self.name.clone()),
+            Who::Key(_) | Who::Gateway { account: None } => None,
+        }
+    }
+
     pub(crate) fn counted_for(&self) -> CountedFor {
         match self.who {
-            Who::Account { account, .. } => CountedFor::Account(account),
+            Who::Account { account, .. } | Who::Gateway { account: Some(account) } => {
+                CountedFor::Account(account)
+            }
+            Who::Gateway { account: None } => CountedFor::Gateway(self.name.clone()),
             Who::Key(key) => CountedFor::Key(key),
         }
     }

@@ -2,10 +2,11 @@
 //! browser's WebSocket can send. From that to a caller.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use ledger::SessionKind;
+use ledger::{Role, SessionKind};
 
 use super::{
     caller::{Caller, Who},
+    gateway::GatewayTokens,
     key::digest_of,
     token::Purpose,
 };
@@ -68,6 +69,11 @@ pub(crate) async fn identify(state: &AppState, headers: &HeaderMap) -> ApiResult
 
 async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
     let now = state.now();
+    if let Some(gateway) = &state.http.compat.django
+        && let Some(user) = gateway.user(token, now)?
+    {
+        return by_gateway(state, gateway, &user).await;
+    }
     state.signer.check(Purpose::Access, token, now)?;
     let session = state.ledger.session_by_hash(SessionKind::Access, &digest_of(token), now).await?;
     let session = session.ok_or_else(|| {
@@ -79,6 +85,31 @@ async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
     let account = state.ledger.account(session.account).await?.ok_or_else(refused)?;
     Ok(Caller {
         who: Who::Account { account: account.id, session: session.id },
+        name: account.name,
+        role: account.role,
+        scopes: Vec::new(),
+    })
+}
+
+/// A user whom nobody mapped is a technician.
+async fn by_gateway(state: &AppState, gateway: &GatewayTokens, user: &str) -> ApiResult<Caller> {
+    let Some(name) = gateway.account_of(user) else {
+        return Ok(Caller {
+            who: Who::Gateway { account: None },
+            name: user.to_owned(),
+            role: Role::Technician,
+            scopes: Vec::new(),
+        });
+    };
+    let account = state.ledger.account_by_name(name).await?;
+    let account = account.filter(|account| account.disabled_at.is_none()).ok_or_else(|| {
+        ApiError::because(
+            Code::BadCredentials,
+            "the account that this user is mapped to is closed or not there",
+        )
+    })?;
+    Ok(Caller {
+        who: Who::Gateway { account: Some(account.id) },
         name: account.name,
         role: account.role,
         scopes: Vec::new(),

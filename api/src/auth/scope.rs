@@ -8,8 +8,11 @@ use std::str::FromStr;
 use axum::http::Method;
 use serde::{Deserialize, Deserializer};
 
+use crate::compat;
+
 /// The first part of an address under `/v1`.
-const FAMILIES: &[&str] = &["studies", "jobs", "results", "models", "deliveries", "events", "users", "keys"];
+const FAMILIES: &[&str] =
+    &["studies", "jobs", "results", "models", "predictions", "deliveries", "events", "users", "keys"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Right {
@@ -74,6 +77,9 @@ pub(crate) fn cover(scopes: &[String], method: &Method, route: &str) -> bool {
 }
 
 fn family_of(route: &str) -> Option<&str> {
+    if let Some(family) = compat::family_of(route) {
+        return Some(family);
+    }
     let behind = route.strip_prefix("/v1/").or_else(|| route.strip_prefix("/ws/"))?;
     behind.split('/').next()
 }

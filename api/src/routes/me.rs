@@ -17,7 +17,7 @@ use crate::{
 /// The caller.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Me {
-    /// `account` or `key`.
+    /// `account`, `key`, or `gateway`: a token of the old gateway.
     kind: &'static str,
     name: String,
     /// `admin`, `doctor`, `technician`, `service` or `worker`.
@@ -36,6 +36,7 @@ pub(crate) async fn me(caller: Caller) -> Json<Me> {
     let kind = match caller.who {
         Who::Account { .. } => "account",
         Who::Key(_) => "key",
+        Who::Gateway { .. } => "gateway",
     };
     Json(Me { kind, name: caller.name, role: caller.role, scopes: caller.scopes, sees_patients })
 }

@@ -36,6 +36,7 @@ pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) audit_key: AuditKey,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) models: PathBuf,
     clock: Arc<AtomicI64>,
     _folder: TempDir,
 }
@@ -51,6 +52,9 @@ pub(crate) fn roomy() -> HttpConfig {
     let mut http = HttpConfig::default();
     http.limits.requests_per_minute = 100_000.try_into().unwrap();
     http.limits.sign_ins_per_minute = 100_000.try_into().unwrap();
+    http.limits.predicts_per_minute = 100_000.try_into().unwrap();
+    http.limits.schemas_per_minute = 100_000.try_into().unwrap();
+    http.limits.reloads_per_minute = 100_000.try_into().unwrap();
     http
 }
 
@@ -60,6 +64,11 @@ impl TestApp {
     }
 
     pub(crate) async fn with(http: HttpConfig) -> Self {
+        Self::with_models(http, &[]).await
+    }
+
+    /// With packages that ship.
+    pub(crate) async fn with_models(http: HttpConfig, names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         let ledger = Ledger::open(&url, Durability::Process).await.unwrap();
@@ -74,6 +83,9 @@ impl TestApp {
         let (node, boot) = (NodeId::new("node"), BootId::new("boot"));
         let models = folder.path().join("models");
         std::fs::create_dir(&models).unwrap();
+        for name in names {
+            copy_package(name, &models.join(name));
+        }
         let registry = Arc::new(registry(&models));
         let now = Arc::clone(&clock);
         let state = AppState::new(Services {
@@ -98,7 +110,7 @@ impl TestApp {
             http,
         });
         let router = api::router(state);
-        Self { ledger, spool, router, audit_key, shutdown, clock, _folder: folder }
+        Self { ledger, spool, router, audit_key, shutdown, models, clock, _folder: folder }
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -184,7 +196,15 @@ impl Drop for TestApp {
     }
 }
 
-/// No model: what they compute is not this crate's matter.
+/// A shipped package, in a folder where a test may spoil it.
+fn copy_package(name: &str, into: &Path) {
+    let from = peers::workspace().join("models").join(name);
+    std::fs::create_dir_all(into.join("selftest")).unwrap();
+    for file in ["model.toml", "model.onnx", "selftest/input.npy", "selftest/expected.npy"] {
+        std::fs::copy(from.join(file), into.join(file)).unwrap();
+    }
+}
+
 fn registry(models: &Path) -> inference::Registry {
     let options = inference::RegistryOptions {
         allow_demonstration: inference::Demonstrations::All,

@@ -7,6 +7,8 @@ mod seed;
 
 mod access;
 mod artifacts;
+mod compat_gateway;
+mod compat_model_server;
 mod errors;
 mod events;
 mod hooks;
@@ -14,6 +16,7 @@ mod keys;
 mod openapi;
 mod paging;
 mod people;
+mod predict;
 mod privacy;
 mod probes;
 mod sign_in;

@@ -31,6 +31,8 @@ pub struct Feature {
 #[derive(Debug, Clone)]
 pub struct Derived {
     pub name: String,
+    /// The formula as written.
+    pub text: String,
     pub expression: Expression,
 }
 
@@ -148,11 +150,12 @@ fn derived(section: &Section<'_>, names: &mut Vec<String>) -> Result<Vec<Derived
             return Err(section.error(format!("two features are called \"{name}\"")));
         }
         let field = section.required("expression", "a formula such as \"a / (b + 1e-6)\"")?;
-        let expression = Expression::parse(field.text()?, names)
+        let text = field.text()?.to_owned();
+        let expression = Expression::parse(&text, names)
             .map_err(|error| field.error(format!("`{}` is no formula: {error}", field.name())))?;
         section.done()?;
         names.push(name.clone());
-        derived.push(Derived { name, expression });
+        derived.push(Derived { name, text, expression });
     }
     Ok(derived)
 }

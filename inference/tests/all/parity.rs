@@ -123,6 +123,10 @@ fn unknown_columns_are_ignored_and_odd_values_are_named() {
     let answers = model.predict(&[row]).unwrap();
     let [Outcome::Findings(answer)] = answers.as_slice() else { panic!("analysed") };
     assert_eq!(answer.warnings, ["age is 165 a, the model is made for 0 to 120"]);
+    let row = BTreeMap::from([("age".to_owned(), 65.0)]);
+    let answers = model.predict(&[row]).unwrap();
+    let [Outcome::Findings(answer)] = answers.as_slice() else { panic!("analysed") };
+    assert_eq!(answer.warnings, ["exposure is missing"]);
 
     let manifest = table().replace("unit = \"a\"", "missing = \"refuse\"");
     let refusing = Folder::new();

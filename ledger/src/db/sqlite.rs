@@ -63,6 +63,16 @@ pub(super) static DIALECT: Dialect = Dialect {
         select sop_instance_uid, study_uid, series_uid, digest
         from instance
         where sop_instance_uid in (select value from json_each($1))",
+    insert_audit: "
+        insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
+        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+        from json_each($1)",
+    insert_predictions: "
+        insert into prediction (call_id, at, model_id, model_version, model_digest, model_name, patient_id,
+                                doctor, actor, request_id, row_number, input, label, answer)
+        select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, value ->> 0, value ->> 1, value ->> 2, value ->> 3
+        from json_each($11)
+        returning row_number, prediction_id",
 };
 
 pub(crate) async fn open(url: &str, durability: Durability) -> Result<Db, OpenError> {

@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Postgres, Sqlite};
 
-use crate::{DeliveryId, EventSeq, Millis};
+use crate::{DeliveryId, EventSeq, Millis, PredictionId};
 
 /// A value of the only two types that the schema has.
 #[derive(Clone)]
@@ -77,6 +77,12 @@ impl From<DeliveryId> for Arg {
     }
 }
 
+impl From<PredictionId> for Arg {
+    fn from(value: PredictionId) -> Self {
+        Self::Int(Some(value.0))
+    }
+}
+
 impl From<EventSeq> for Arg {
     fn from(value: EventSeq) -> Self {
         Self::Int(Some(value.0))
@@ -142,6 +148,7 @@ bound_as_text!(
     crate::AccountId,
     crate::ApiKeyId,
     crate::SessionId,
+    crate::CallId,
     crate::Door,
     crate::Ending,
     crate::HoldReason,
@@ -181,6 +188,6 @@ nullable!(
     Arg::Text(None);
     String, &str, &String, &StudyUid, &SeriesUid, &SopInstanceUid, &crate::NodeId, &crate::BootId, &crate::WorkerId,
     crate::AssociationId, crate::HoldId, crate::JobId, crate::ResultId, crate::ReviewId, crate::ArtifactId, crate::AccountId,
-    crate::JobState, crate::FailureKind, crate::Outcome, crate::DeliveryState,
+    crate::CallId, crate::JobState, crate::FailureKind, crate::Outcome, crate::DeliveryState,
     crate::RejectionReason, crate::ReviewState,
 );

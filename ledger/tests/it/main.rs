@@ -17,6 +17,7 @@ mod leases;
 mod opening;
 mod outbox;
 mod people;
+mod predictions;
 mod releases;
 mod retention;
 mod schema;

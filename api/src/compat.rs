@@ -1,0 +1,111 @@
+//! What clients of older systems call: other names, and other shapes, for the same handlers.
+//!
+//! Nothing is decided here that `/v1` does not decide. A refusal is made like any other and
+//! put into the words of the contract on its way out, so that a route of ours cannot forget
+//! to speak its clients' language.
+
+mod dialect;
+mod gateway;
+mod language;
+mod model_server;
+mod rows;
+
+use axum::{
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{Uri, uri::PathAndQuery},
+    middleware::Next,
+    response::Response,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{config::Limits, error::Told, state::AppState};
+use dialect::Dialect;
+use language::Language;
+
+/// The routes of the contracts.
+pub(crate) fn routes(limits: &Limits) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(model_server::health))
+        .routes(routes!(model_server::schema))
+        .routes(routes!(model_server::reload))
+        .routes(routes!(model_server::status))
+        .routes(routes!(model_server::model_info))
+        .routes(routes!(model_server::retrain))
+        .routes(routes!(gateway::schema))
+        .routes(routes!(gateway::reload))
+        .routes(routes!(gateway::status))
+        .routes(routes!(gateway::model_info))
+        .routes(routes!(gateway::retrain))
+        .routes(routes!(gateway::history))
+        .merge(tables(limits))
+}
+
+fn tables(limits: &Limits) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(model_server::predict))
+        .routes(routes!(model_server::predict_v1))
+        .routes(routes!(gateway::predict))
+        .routes(routes!(gateway::predict_v1))
+        .layer(DefaultBodyLimit::max(limits.predict_bytes))
+}
+
+/// Puts the refusals of the contracts' routes into their words.
+pub(crate) async fn speak(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let Some(dialect) = route.and_then(Dialect::of) else { return next.run(request).await };
+    let language = Language::of(request.headers());
+    let response = next.run(request).await;
+    match response.extensions().get::<Told>().cloned() {
+        Some(told) => dialect.refuse(&told, language, response),
+        None => response,
+    }
+}
+
+/// `/predict/` is `/predict`; the try-it page has addresses of its own.
+pub(crate) async fn without_slash(mut request: Request) -> Request {
+    if let Some(shorter) = shorter(request.uri()) {
+        *request.uri_mut() = shorter;
+    }
+    request
+}
+
+fn shorter(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty() && !path.starts_with("/docs"))?;
+    let text = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(text.parse::<PathAndQuery>().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The family of scopes that a key needs for a route of the contracts.
+pub(crate) fn family_of(route: &str) -> Option<&'static str> {
+    if route == "/ml/v1/history" {
+        return Some("predictions");
+    }
+    Dialect::of(route).map(|dialect| match dialect {
+        Dialect::ModelServer | Dialect::Gateway => "models",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, expect: Option<&str>) {
+        let found = shorter(&address.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(found.as_deref(), expect, "{address}");
+    }
+
+    #[test]
+    fn one_slash_at_the_end_is_dropped() {
+        check("/predict/", Some("/predict"));
+        check("/ml/v1/history/?limit=5", Some("/ml/v1/history?limit=5"));
+        check("/predict", None);
+        check("/", None);
+        check("/docs/", None);
+    }
+}

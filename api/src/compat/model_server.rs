@@ -1,0 +1,87 @@
+//! The tabular model server: `/health`, `/schema`, `/predict`, `/reload`, and its second naming.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::rows::{self, Detail, Health, ModelInfo, Predicted, SchemaAnswer};
+use crate::{
+    auth::{Admin, Reader},
+    error::ApiResult,
+    extract::Json,
+    request_id::RequestId,
+    routes::predict::Rows,
+    state::AppState,
+};
+
+/// Whether the default tabular model is loaded; a contract, not a probe.
+#[utoipa::path(get, path = "/health", tag = "compat", operation_id = "compat_health",
+    responses((status = 200, body = Health), (status = 503, body = Health, description = "No default model")))]
+pub(crate) async fn health(State(state): State<AppState>) -> Response {
+    rows::health(&state)
+}
+
+/// The feature names of the default model.
+#[utoipa::path(get, path = "/schema", tag = "compat", operation_id = "compat_schema",
+    responses((status = 200, body = SchemaAnswer), (status = 503, body = Detail)))]
+pub(crate) async fn schema(State(state): State<AppState>, _reader: Reader) -> ApiResult<Json<SchemaAnswer>> {
+    rows::schema(&state)
+}
+
+/// Answers rows.
+#[utoipa::path(post, path = "/predict", tag = "compat", operation_id = "compat_predict", request_body = Rows,
+    responses((status = 200, body = Predicted), (status = 400, body = Detail), (status = 503, body = Detail)))]
+pub(crate) async fn predict(
+    State(state): State<AppState>,
+    reader: Reader,
+    id: RequestId,
+    request: Request,
+) -> ApiResult<Response> {
+    rows::predict(&state, &reader, &id, request).await
+}
+
+/// Reads the folder of models again.
+#[utoipa::path(post, path = "/reload", tag = "compat", operation_id = "compat_reload",
+    responses((status = 200, body = Detail), (status = 500, body = Detail, description = "The old model stays")))]
+pub(crate) async fn reload(
+    State(state): State<AppState>,
+    admin: Admin,
+    id: RequestId,
+) -> ApiResult<Json<Detail>> {
+    rows::reload(&state, &admin, &id).await
+}
+
+/// As `/predict`.
+#[utoipa::path(post, path = "/api/v1/predict", tag = "compat", operation_id = "compat_v1_predict",
+    request_body = Rows,
+    responses((status = 200, body = Predicted), (status = 400, body = Detail), (status = 503, body = Detail)))]
+pub(crate) async fn predict_v1(
+    State(state): State<AppState>,
+    reader: Reader,
+    id: RequestId,
+    request: Request,
+) -> ApiResult<Response> {
+    rows::predict(&state, &reader, &id, request).await
+}
+
+/// As `/health`, for whoever shows a key.
+#[utoipa::path(get, path = "/api/v1/status", tag = "compat", operation_id = "compat_v1_status",
+    responses((status = 200, body = Health), (status = 503, body = Health, description = "No default model")))]
+pub(crate) async fn status(State(state): State<AppState>, _reader: Reader) -> Response {
+    rows::health(&state)
+}
+
+/// The default model, described.
+#[utoipa::path(get, path = "/api/v1/model-info", tag = "compat", operation_id = "compat_v1_model_info",
+    responses((status = 200, body = ModelInfo), (status = 503, body = Detail)))]
+pub(crate) async fn model_info(State(state): State<AppState>, _reader: Reader) -> ApiResult<Json<ModelInfo>> {
+    rows::model_info(&state)
+}
+
+/// Trains the default model again, where its package says how.
+#[utoipa::path(post, path = "/api/v1/retrain", tag = "compat", operation_id = "compat_v1_retrain",
+    responses((status = 409, body = Detail, description = "The package names no command that trains it")))]
+pub(crate) async fn retrain(State(state): State<AppState>, _admin: Admin) -> ApiResult<Json<Detail>> {
+    Err(rows::retrain(&state))
+}
