@@ -36,8 +36,8 @@ bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on thi
 	.venv/bin/python benches/seg_write.py
 
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
-	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=60 OVERREAD_SOAK_SECONDS=60 OVERREAD_KILLS=200 \
-		$(CARGO) test --locked --package scp --package ledger --package pipeline
+	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=600 OVERREAD_SOAK_SECONDS=60 OVERREAD_LONG_MEGABYTES=2048 \
+		OVERREAD_KILLS=200 $(CARGO) test --locked --package scp --package ledger --package pipeline -- --show-output
 	OVERREAD_KILLS=300 $(CARGO) test --workspace --locked --test e2e -- --nocapture faults
 
 models-report: ## measures every shipped model on held-out phantoms, into its card

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     process::{Command, Stdio},
-    sync::Mutex,
+    sync::{Barrier, Mutex},
     time::Duration,
 };
 
@@ -30,12 +30,14 @@ fn moment(seed: u64) -> Duration {
 fn load_until_it_dies(service: &mut Service, run: u64) -> BTreeMap<String, usize> {
     let acknowledged = Mutex::new(BTreeMap::new());
     let address = service.address();
+    let all_associated = Barrier::new(5);
     std::thread::scope(|scope| {
         for peer in 0..4 {
-            let (address, acknowledged) = (&address, &acknowledged);
+            let (address, acknowledged, all_associated) = (&address, &acknowledged, &all_associated);
             scope.spawn(move || {
                 let mut sender = Raw::associate(address, MR, EXPLICIT);
                 sender.pdu_max = 64 << 10;
+                all_associated.wait();
                 for number in 0.. {
                     let instance = format!("1.2.3.{run}.{peer}.{number}");
                     // Some go through the journal, some are longer than it takes.
@@ -48,6 +50,7 @@ fn load_until_it_dies(service: &mut Service, run: u64) -> BTreeMap<String, usize
                 }
             });
         }
+        all_associated.wait();
         std::thread::sleep(moment(run)); // the moment of death, not a wait for anything
         service.die_and_restart();
     });

@@ -145,6 +145,21 @@ impl Raw {
         self.status()
     }
 
+    /// Stores an instance that is never whole in memory: [`head`], then so many bytes of pixels.
+    pub(crate) fn store_streamed(&mut self, sop_instance: &str, pixels: u32) -> io::Result<u16> {
+        self.socket.write_all(&p_data(3, &store_rq(self.next_message, MR, sop_instance)))?;
+        self.socket.write_all(&p_data(0, &head(sop_instance, pixels)))?;
+        self.next_message += 1;
+        let chunk = vec![0x5A; self.pdu_max - 6];
+        let mut left = pixels as usize;
+        while left > 0 {
+            let count = left.min(chunk.len());
+            left -= count;
+            self.socket.write_all(&p_data(if left == 0 { 2 } else { 0 }, &chunk[..count]))?;
+        }
+        self.status()
+    }
+
     pub(crate) fn release(mut self) {
         self.send(&pdu(5, &[0; 4]));
         assert_eq!(self.receive().unwrap().0, 6);
@@ -153,7 +168,15 @@ impl Raw {
 
 /// A small MR data set, explicit little endian, of a given size.
 pub(crate) fn dataset(sop_instance: &str, pixels: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(pixels + 512);
+    let mut out = head(sop_instance, u32::try_from(pixels).unwrap());
+    let seed = sop_instance.bytes().map(usize::from).sum::<usize>();
+    out.extend((0..pixels).map(|index| ((index + seed) % 251) as u8));
+    out
+}
+
+/// A data set up to where the bytes of its pixels begin.
+fn head(sop_instance: &str, pixels: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
     for (group, number, vr, value) in [
         (0x0008_u16, 0x0016_u16, b"UI", MR),
         (0x0008, 0x0018, b"UI", sop_instance),
@@ -172,9 +195,7 @@ pub(crate) fn dataset(sop_instance: &str, pixels: usize) -> Vec<u8> {
         out.extend_from_slice(&value);
     }
     out.extend_from_slice(&[0xE0, 0x7F, 0x10, 0, b'O', b'W', 0, 0]);
-    out.extend_from_slice(&u32::try_from(pixels).unwrap().to_le_bytes());
-    let seed = sop_instance.bytes().map(usize::from).sum::<usize>();
-    out.extend((0..pixels).map(|index| ((index + seed) % 251) as u8));
+    out.extend_from_slice(&pixels.to_le_bytes());
     out
 }
 
