@@ -31,6 +31,7 @@ check: $(DENY) $(CMAKE) ## formatting, lints, documentation, licences: warnings 
 bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on this machine
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked --package scp --example listen
+	OVERREAD_JOBS=10000 $(CARGO) test --release --locked --package ledger --test it -- --nocapture --test-threads 1 four_workers
 	.venv/bin/python benches/start.py
 	.venv/bin/python benches/store.py --listen target/release/examples/listen
 	.venv/bin/python benches/seg_write.py

@@ -6,6 +6,7 @@ mod echo;
 mod model;
 mod peer;
 mod recover;
+mod route;
 mod run;
 mod seg;
 mod send;
@@ -69,6 +70,8 @@ enum Command {
     /// Lists and checks model packages.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Says which model would be run on what, and for everything else why not.
+    Route(route::RouteArgs),
     /// Prints the configuration in force, secrets hidden.
     Config(show::ConfigArgs),
     /// Checks database, spool, ONNX Runtime, models, destinations, disk and clock.
@@ -127,6 +130,7 @@ impl Cli {
             Command::Send(args) => send::run(args, &settings.load()?),
             Command::Echo(args) => echo::run(args, &settings.load()?),
             Command::Model(command) => model::run(command, &settings.load()?),
+            Command::Route(args) => route::run(args, &settings.load()?),
             Command::Config(args) => show::config(args, &settings.load()?),
             Command::Doctor(args) => doctor::run(args, &settings.load()?),
             Command::Recover(args) => recover::run(args, &settings.load()?),

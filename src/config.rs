@@ -8,6 +8,7 @@
 mod check;
 mod load;
 mod place;
+mod site_rule;
 mod values;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::ConfigError;
 pub(crate) use load::{ConfigFile, Overrides, load};
 pub(crate) use place::{Destination, DestinationKind, Source};
+pub(crate) use site_rule::SiteRule;
 pub(crate) use values::{ByteSize, Secret};
 
 /// The commented file that is default and documentation at once.
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) sources: Vec<Source>,
     #[serde(default, rename = "destination")]
     pub(crate) destinations: Vec<Destination>,
+    #[serde(default, rename = "site_rule")]
+    pub(crate) site_rules: Vec<SiteRule>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ mod dicom;
 mod http;
 pub(crate) mod settings;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use inference::{Registry, Runtime};
@@ -15,6 +15,7 @@ use ledger::{AuditKey, BootId, Ledger, Millis, NodeId};
 use metrics_exporter_prometheus::PrometheusHandle;
 use orthanc_bridge::{Bridge, Process};
 use pipeline::{Pipeline, PipelineHandle};
+use sha2::{Digest, Sha256};
 use spool::Spool;
 use time::UtcOffset;
 use tokio::task::JoinHandle;
@@ -66,7 +67,7 @@ impl Service {
         let ledger = open_ledger(&config).await?;
         let node = Node {
             installation: data_dir.installation(&ledger).await?,
-            node: NodeId::new(host_name()),
+            node: NodeId::new(node_name(&config.data_dir)),
             boot: BootId::new(Uuid::now_v7().to_string()),
             utc_offset,
         };
@@ -253,6 +254,12 @@ fn start_bridge(
     Bridge::start(sources, ledger, spool, &process, shutdown).context("cannot use the settings of a source")
 }
 
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// The machine and, as one machine may run several, which data folder: a node that starts takes back
+/// what its own last run held, and nobody else's.
+pub(crate) fn node_name(data_dir: &Path) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let folder = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let [first, second, third, ..] = digest[..] else { return host };
+    format!("{host}-{first:02x}{second:02x}{third:02x}")
 }

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use imaging::{SeriesUid, StudyUid};
-use ledger::Millis;
+use inference::Package;
+use ledger::{Ledger, Millis};
 use serde::Serialize;
 
-use crate::{picture::StudyPicture, plan::Plan, readiness::Verdict, routing::ModelRoute};
+use crate::{
+    picture::{self, StudyPicture},
+    plan::Plan,
+    readiness::{Patience, Verdict},
+    routing::{ModelRoute, SiteRule},
+};
 
 /// Everything that the pipeline would say about a study now. No patient data.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +53,23 @@ pub struct StackView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     pub missing_slices: usize,
+}
+
+/// What a pipeline with these packages and rules would say about a study now; nothing when the
+/// ledger does not know it. Nothing is changed.
+///
+/// # Errors
+/// When the ledger does not answer.
+pub async fn explain_study(
+    ledger: &Ledger,
+    study: &StudyUid,
+    packages: &[Package],
+    rules: &[SiteRule],
+    patience: Patience,
+) -> Result<Option<Explanation>, ledger::Error> {
+    let Some(picture) = picture::of_study(ledger, study).await? else { return Ok(None) };
+    let plan = Plan::of(&picture, packages, rules, patience, Millis::now());
+    Ok(Some(explain(&picture, plan)))
 }
 
 pub(crate) fn explain(picture: &StudyPicture, mut plan: Plan) -> Explanation {

@@ -44,7 +44,7 @@ pub use backoff::Backoff;
 pub use clock::Clock;
 pub use config::{Leases, Part, PipelineConfig, Retries};
 pub use destination::{DestinationConfig, DestinationKind};
-pub use explain::{Explanation, HoldView, SeriesView, StackView};
+pub use explain::{Explanation, HoldView, SeriesView, StackView, explain_study};
 pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};
 pub use pipeline::{Pipeline, PipelineHandle};

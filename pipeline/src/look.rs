@@ -159,12 +159,21 @@ impl Looker {
             input_revision: picture.study.revision,
             model: planned.model.clone(),
             options: planned.options.clone(),
-            priority: Priority::Routine,
+            priority: self.priority(picture, planned),
             inputs: planned.inputs.clone(),
             actor: "overread".to_owned(),
             request_id: None,
             created_at: self.config.clock.now(),
         }
+    }
+
+    /// STAT when the site says so of the model, or a sender of its series of the study.
+    fn priority(&self, picture: &StudyPicture, planned: &PlannedJob) -> Priority {
+        let rule = self.config.site_rules.iter().find(|rule| rule.model == planned.model.id);
+        let sent_as_stat = planned.inputs.iter().any(|input| {
+            picture.series.iter().any(|series| series.is_stat && series.row.series == input.series)
+        });
+        if sent_as_stat || rule.is_some_and(|rule| rule.stat) { Priority::Stat } else { Priority::Routine }
     }
 
     /// What `waits_for` of a study says: evidence and wants of each series, and the holds.

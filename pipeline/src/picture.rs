@@ -11,6 +11,9 @@ use ledger::{Carrier, Door, Ending, Hold, InstanceRow, Ledger, Millis, SeriesRow
 
 use crate::readiness::{Carriage, Geometry, SeriesFacts};
 
+/// The label of a title of ours (`dicom.also_called`) under which emergencies are sent.
+const STAT_LABEL: &str = "stat";
+
 /// A study as the ledger knows it.
 #[derive(Debug)]
 pub(crate) struct StudyPicture {
@@ -30,6 +33,8 @@ pub(crate) struct SeriesPicture {
     pub(crate) facts: SeriesFacts,
     /// Who sent it last.
     pub(crate) calling_ae: String,
+    /// A sender called us by a title that stands for emergencies ([`STAT_LABEL`]).
+    pub(crate) is_stat: bool,
 }
 
 /// Reads the picture of a study; nothing when the ledger does not know it.
@@ -131,7 +136,8 @@ impl SeriesPicture {
             forced: said.forced,
         };
         let calling_ae = carriers.last().map(|carrier| carrier.calling_ae.clone()).unwrap_or_default();
-        Self { row, headers, digests, stacks, facts, calling_ae }
+        let is_stat = carriers.iter().any(|carrier| carrier.called_ae.eq_ignore_ascii_case(STAT_LABEL));
+        Self { row, headers, digests, stacks, facts, calling_ae, is_stat }
     }
 
     /// Whether there is anything in it that a model could look at.

@@ -25,7 +25,7 @@ const SLOW_TICK: Duration = Duration::from_secs(2);
 /// Destinations that are told in one round.
 const TOLD_MAX: u32 = 50;
 /// Objects that a note names; what a person wrote about them stays.
-const NAMED: [&str; 3] = ["seg", "sr", "heatmap"];
+const NAMED: [&str; 4] = ["seg", "sr", "heatmap", "summary"];
 const NOTE: &str = "superseding-note";
 
 /// Tells until it is told to stop.

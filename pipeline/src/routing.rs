@@ -23,6 +23,8 @@ pub struct SiteRule {
     pub model: String,
     /// Never run it.
     pub disabled: bool,
+    /// Run it before what is routine.
+    pub stat: bool,
     /// Run it only on what these AE titles sent.
     pub calling_ae: Option<Vec<String>>,
     /// Run it only on series with such a description.

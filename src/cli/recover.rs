@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     exit::Failure,
-    service::{host_name, open_spool},
+    service::{node_name, open_spool},
     store::{block_on, open_ledger},
 };
 
@@ -69,7 +69,7 @@ async fn recover(config: &Config) -> anyhow::Result<Report> {
     let ledger = open_ledger(config).await?;
     data_dir.installation(&ledger).await?;
     let spool = open_spool(config).await?;
-    let (node, boot) = (NodeId::new(host_name()), BootId::new(Uuid::now_v7().to_string()));
+    let (node, boot) = (NodeId::new(node_name(&config.data_dir)), BootId::new(Uuid::now_v7().to_string()));
     scp::reconcile(&spool, &ledger, &node, &boot)
         .await
         .context("cannot bring spool and database together")?;

@@ -16,6 +16,13 @@ pub(crate) fn line(text: &str) {
     print(&format!("{text}\n"));
 }
 
+/// A remark beside the output, which a script may be reading.
+pub(crate) fn note(text: &str) {
+    if writeln!(std::io::stderr().lock(), "{text}").is_err() {
+        tracing::debug!("standard error is closed");
+    }
+}
+
 /// A bar on a terminal; elsewhere nothing moves and the caller prints plain lines.
 pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);

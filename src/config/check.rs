@@ -10,7 +10,7 @@ use super::{Config, Role};
 pub(crate) struct ConfigError(String);
 
 impl ConfigError {
-    fn key(key: &str, problem: impl std::fmt::Display) -> Self {
+    pub(super) fn key(key: &str, problem: impl std::fmt::Display) -> Self {
         Self(format!("{key} {problem}"))
     }
 
@@ -79,7 +79,8 @@ pub(super) fn whole(config: &Config) -> Result<(), ConfigError> {
     dicom(config)?;
     stores(config)?;
     sources(config)?;
-    destinations(config)
+    destinations(config)?;
+    site_rules(config)
 }
 
 fn roles(config: &Config) -> Result<(), ConfigError> {
@@ -261,6 +262,27 @@ fn destinations(config: &Config) -> Result<(), ConfigError> {
         }
         if let Some(address) = &destination.address {
             host_and_port(&format!("{prefix}.address"), address)?;
+        }
+    }
+    Ok(())
+}
+
+fn site_rules(config: &Config) -> Result<(), ConfigError> {
+    let mut models = BTreeSet::new();
+    for (idx, rule) in config.site_rules.iter().enumerate() {
+        let prefix = format!("site_rule.{idx}");
+        rule.parsed(&prefix)?;
+        if !models.insert(&rule.model) {
+            let problem = format!("{:?} stands twice; each model has one rule", rule.model);
+            return Err(ConfigError::key(&format!("{prefix}.model"), problem));
+        }
+        let known: Vec<&str> =
+            config.destinations.iter().map(|destination| destination.name.as_str()).collect();
+        let stranger = rule.destinations.iter().flatten().find(|name| !known.contains(&name.as_str()));
+        if let Some(name) = stranger {
+            let problem =
+                format!("names {name:?}, which is no [[destination]]; there are: {}", known.join(", "));
+            return Err(ConfigError::key(&format!("{prefix}.destinations"), problem));
         }
     }
     Ok(())

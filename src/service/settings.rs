@@ -7,7 +7,7 @@ use imaging::SopClassUid;
 use inference::{Demonstrations, Device, ModelId, RegistryOptions};
 use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
-use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig};
+use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig, SiteRule};
 use scp::{
     AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, SameUid, ScpConfig,
     UserPasscode,
@@ -111,16 +111,26 @@ pub(super) fn pipeline(config: &Config, node: &Node) -> anyhow::Result<PipelineC
         (true, false) => Part::Decide,
         (false, true) => Part::Work,
     };
-    let (quiet, doubtful) = (config.readiness.quiet_seconds, config.readiness.doubtful_seconds);
-    pipeline.patience = Patience {
-        quiet: Duration::from_secs(quiet.into()),
-        doubtful: Duration::from_secs(doubtful.max(quiet).into()),
-    };
+    pipeline.patience = patience(config);
+    pipeline.site_rules = site_rules(config)?;
     pipeline.destinations =
         config.destinations.iter().map(|one| destination(one, config)).collect::<anyhow::Result<_>>()?;
     pipeline.stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
     pipeline.utc_offset = node.utc_offset;
     Ok(pipeline)
+}
+
+pub(crate) fn patience(config: &Config) -> Patience {
+    let (quiet, doubtful) = (config.readiness.quiet_seconds, config.readiness.doubtful_seconds);
+    Patience {
+        quiet: Duration::from_secs(quiet.into()),
+        doubtful: Duration::from_secs(doubtful.max(quiet).into()),
+    }
+}
+
+pub(crate) fn site_rules(config: &Config) -> anyhow::Result<Vec<SiteRule>> {
+    let parsed = config.site_rules.iter().map(|rule| Ok(rule.parsed("site_rule")?));
+    parsed.collect()
 }
 
 /// The checks of the configuration have seen to it that each kind has what it needs.

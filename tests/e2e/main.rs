@@ -9,6 +9,7 @@ mod orthanc;
 mod phantom;
 mod recover;
 mod refusals;
+mod route;
 mod running;
 mod service;
 mod study;

@@ -84,22 +84,26 @@ pub(crate) fn bright() -> PathBuf {
 }
 
 /// A study on disk that the package `bright` takes, as a modality would send it.
-struct Examination {
+pub(crate) struct Examination {
     phantom: Phantom,
-    files: Vec<PathBuf>,
-    _folder: tempfile::TempDir,
+    pub(crate) files: Vec<PathBuf>,
+    folder: tempfile::TempDir,
 }
 
 impl Examination {
-    fn new(number: u32) -> Self {
+    pub(crate) fn new(number: u32) -> Self {
         let phantom = Phantom::new(number);
         let folder =
             tempfile::Builder::new().prefix("overread-phantom").tempdir().expect("a temporary folder");
         let files = phantom.write_to(folder.path());
-        Self { phantom, files, _folder: folder }
+        Self { phantom, files, folder }
     }
 
-    fn uid(&self) -> String {
+    pub(crate) fn path(&self) -> &str {
+        self.folder.path().to_str().expect("a path of ours is text")
+    }
+
+    pub(crate) fn uid(&self) -> String {
         self.phantom.study().as_str().to_owned()
     }
 }

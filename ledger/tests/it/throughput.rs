@@ -15,12 +15,17 @@ use crate::examples::{
     LEASE, at, claim, enqueue, instance, new_job, new_result, open_association, receive_study,
 };
 
+/// Jobs that are claimed, unless `OVERREAD_JOBS` says how many.
 const JOBS: u32 = 2000;
 const WORKERS: u32 = 4;
 
+fn jobs() -> u32 {
+    std::env::var("OVERREAD_JOBS").map_or(JOBS, |text| text.parse().expect("OVERREAD_JOBS is a number"))
+}
+
 async fn enqueue_all(ledger: &Ledger) {
     receive_study(ledger, 1).await;
-    for number in 0..JOBS {
+    for number in 0..jobs() {
         let no_series = Vec::new(); // so that each is a question of its own
         let model = format!("model-{}", number % 3);
         enqueue(ledger, &NewJob { inputs: no_series, ..new_job(1, &model, &format!("key-{number}")) }).await;
@@ -45,9 +50,9 @@ async fn claim_all(db: &TestDb, backend: &str) {
     }
     let seconds = start.elapsed().as_secs_f64();
     let claimed = claimed.lock().expect("no worker panicked").clone();
-    println!("{backend}: {WORKERS} workers, {JOBS} jobs, {:.0} claims/s", f64::from(JOBS) / seconds);
-    assert_eq!(claimed.len(), JOBS as usize, "none twice");
-    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), JOBS as usize, "none lost");
+    println!("{backend}: {WORKERS} workers, {} jobs, {:.0} claims/s", jobs(), f64::from(jobs()) / seconds);
+    assert_eq!(claimed.len(), jobs() as usize, "none twice");
+    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), jobs() as usize, "none lost");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

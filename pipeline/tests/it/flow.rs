@@ -120,6 +120,23 @@ async fn an_open_association_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_as_stat_goes_before_what_is_routine() {
+    let mut world = World::new().await;
+    world.config.part = pipeline::Part::Decide;
+    let running = world.start();
+    let (routine, urgent) = (Phantom::new(1), Phantom::new(2));
+    world.send(&routine.files()).await;
+    let association = world.open_to("EMERGENCY", "stat").await;
+    world.receive(association, &urgent.files()).await;
+    world.release(association).await;
+    for (phantom, priority) in [(routine, ledger::Priority::Routine), (urgent, ledger::Priority::Stat)] {
+        eventually("there is a job", async || world.jobs(&phantom.study()).await.len() == 1).await;
+        assert_eq!(world.jobs(&phantom.study()).await[0].priority, priority);
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_study_of_two_patients_is_held_until_a_person_decides() {
     let mut world = World::new().await.and_folder("disk");
     let running = world.start();

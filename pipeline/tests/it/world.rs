@@ -94,10 +94,15 @@ impl World {
     }
 
     pub(crate) async fn open(&self, calling_ae: &str) -> AssociationId {
+        self.open_to(calling_ae, "OVERREAD").await
+    }
+
+    /// Calls us by a title, or by the label of one.
+    pub(crate) async fn open_to(&self, calling_ae: &str, called_ae: &str) -> AssociationId {
         let new = NewAssociation {
             door: Door::Dimse,
             calling_ae: calling_ae.to_owned(),
-            called_ae: "OVERREAD".to_owned(),
+            called_ae: called_ae.to_owned(),
             peer: "127.0.0.1".to_owned(),
             node: self.config.node.clone(),
             boot: self.config.boot.clone(),
