@@ -35,6 +35,7 @@ bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on thi
 	.venv/bin/python benches/start.py
 	.venv/bin/python benches/store.py --listen target/release/examples/listen
 	.venv/bin/python benches/seg_write.py
+	.venv/bin/python benches/e2e.py
 
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
 	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=600 OVERREAD_SOAK_SECONDS=60 OVERREAD_LONG_MEGABYTES=2048 \

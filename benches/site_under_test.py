@@ -32,7 +32,7 @@ def onnxruntime():
 class Site:
     """One `overread serve` in a temporary folder; ends with the `with` block."""
 
-    def __init__(self, settings="", roles=("scp", "api", "pipeline", "worker"), models=True):
+    def __init__(self, settings="", roles=("scp", "api", "pipeline", "worker"), models=True, models_dir=ROOT / "models"):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="overread-bench-"))
         self.http_port, self.dicom_port = free_port(), free_port()
         allow = '["mr-brain-seg"]' if models else "[]"
@@ -40,7 +40,7 @@ class Site:
             f"roles = {json.dumps(list(roles))}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_port}"\n'
             f'[dicom]\nlisten = "127.0.0.1:{self.dicom_port}"\n'
-            f'[models]\ndir = "{ROOT / "models"}"\nallow_demonstration = {allow}\n'
+            f'[models]\ndir = "{models_dir}"\nallow_demonstration = {allow}\n'
             f'[runtime]\nonnxruntime = "{onnxruntime()}"\n{settings}'
         )
         self.process = None
