@@ -1,6 +1,10 @@
 //! Puts the loops together: looking at studies, working on jobs, sending results, tidying up.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use imaging::StudyUid;
 use inference::Registry;
@@ -25,6 +29,8 @@ use crate::{
 
 /// Objects that are sent to one destination at the same time, of different studies.
 const SENDERS: usize = 2;
+/// How often destinations are asked whether they answer.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// How often leases that ran out are taken back.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,6 +68,7 @@ impl Pipeline {
         tasks.spawn(tidy(ledger.clone(), config.clone(), shutdown.clone()));
         if config.decides() {
             tasks.spawn(handle.looker.clone().run(shutdown.clone()));
+            tasks.spawn(watch_destinations(handle.clone(), shutdown.clone()));
             let retirer = Retirer { ledger: ledger.clone(), spool: spool.clone(), config: config.clone() };
             tasks.spawn(retirer.run(shutdown.clone()));
             for destination in &config.destinations {
@@ -172,6 +179,28 @@ impl PipelineHandle {
         }
         answers
     }
+}
+
+/// Keeps `overread_destination_up` true from the start on, also while nothing is to be sent: a wrong
+/// address is seen before the first result needs it.
+async fn watch_destinations(handle: PipelineHandle, shutdown: CancellationToken) {
+    let mut down = BTreeSet::new();
+    let watch = async {
+        loop {
+            for (name, answer) in handle.check_destinations().await {
+                match answer {
+                    Ok(()) if down.remove(&name) => info!(destination = %name, "destination {name} answers"),
+                    Ok(()) => {}
+                    Err(reason) if down.insert(name.clone()) => {
+                        warn!(destination = %name, %reason, "destination {name} cannot be used");
+                    }
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    };
+    shutdown.run_until_cancelled(watch).await;
 }
 
 /// Takes back what earlier runs of this node held, then, from time to time, what nobody renews.

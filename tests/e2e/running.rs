@@ -30,6 +30,25 @@ fn probes_and_metrics_tell_how_it_is() {
 }
 
 #[test]
+fn a_wrong_address_of_an_archive_shows_before_anything_is_sent_to_it() {
+    let site = Site::new("[[destination]]\nkind = 'orthanc'\nname = 'pacs'\nurl = 'http://127.0.0.1:1'\n");
+    let _process = site.spawn();
+    let anybody = peers::Http::new(&format!("http://127.0.0.1:{}", site.http_port()));
+    wait_until("the log to name it", Duration::from_secs(60), || {
+        site.log().contains("destination pacs cannot be used").then_some(())
+    });
+    let key = site.key("watch", "admin");
+    let metrics = wait_until("the metric", Duration::from_secs(60), || {
+        let text = anybody.clone().with_bearer(&key).try_get("/metrics").ok()?.text();
+        text.contains("overread_destination_up").then_some(text)
+    });
+    assert!(metrics.contains("overread_destination_up{destination=\"pacs\"} 0"), "{metrics}");
+    let ready = anybody.get("/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("destination:pacs"), "{}", ready.text());
+}
+
+#[test]
 fn sigterm_ends_it_in_time_and_a_new_start_goes_on() {
     let site = Site::new("");
     let mut service = site.serve();

@@ -37,8 +37,9 @@ impl Folder {
     pub(super) async fn check(&self) -> Result<(), SendError> {
         let root = self.root.clone();
         off_the_runtime(move || {
-            fs::create_dir_all(&root)?;
-            let probe = root.join(".overread-probe");
+            // It is made with its first object; until then the folder above it must take it.
+            let there = root.ancestors().find(|folder| folder.exists()).unwrap_or(&root);
+            let probe = there.join(".overread-probe");
             File::create(&probe)?;
             fs::remove_file(probe)
         })
