@@ -64,9 +64,10 @@ impl Note<'_> {
 
 fn reference_item(object: &Reference) -> DataSet {
     match object.sop_class.as_str() {
-        uids::COMPREHENSIVE3_DSR_STORAGE | uids::COMPREHENSIVE_SR_STORAGE | uids::ENHANCED_SR_STORAGE => {
-            item::composite(Contains, object)
-        }
+        uids::COMPREHENSIVE3_DSR_STORAGE
+        | uids::COMPREHENSIVE_SR_STORAGE
+        | uids::ENHANCED_SR_STORAGE
+        | uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE => item::composite(Contains, object),
         _ => item::image(Contains, None, object, Part::Whole),
     }
 }

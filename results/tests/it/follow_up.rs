@@ -129,10 +129,13 @@ fn a_corrected_segmentation_is_listed_and_the_machines_measurements_go() {
 #[test]
 fn a_withdrawn_review_is_hidden_by_a_note_that_names_the_doctor() {
     let reviewed = Reviewed::new("mr-axial");
-    let verified = reviewed.report.reference.clone();
-    let tree = reviewed.write("withdrawn.dcm", |follow_up| {
-        withdrawal_note(follow_up, std::slice::from_ref(&verified)).unwrap()
-    });
+    // A rejection is withdrawn with its report and its own note.
+    let report = reviewed.report.reference.clone();
+    let mut note = report.clone();
+    note.sop_class = imaging::SopClassUid::parse("1.2.840.10008.5.1.4.1.1.88.59").unwrap();
+    note.sop_instance = imaging::SopInstanceUid::parse("1.2.3.6").unwrap();
+    let objects = [report, note];
+    let tree = reviewed.write("withdrawn.dcm", |follow_up| withdrawal_note(follow_up, &objects).unwrap());
     assert!(tree.contains("Review withdrawn: Artefact, not a lesion"), "{tree}");
     assert!(tree.contains("\"Person Observer Name\")=\"김^영희\""), "{tree}");
 }
