@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, with examples. Each command has a file of its own.
 
 mod accounts;
+mod audit;
 mod doctor;
 mod echo;
 mod model;
@@ -84,6 +85,9 @@ enum Command {
     /// Makes, lists and revokes API keys of programs.
     #[command(subcommand)]
     Key(accounts::KeyCommand),
+    /// Checks, lists and exports the audit trail.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Prints the version of the program and of what it was built with.
     Version(show::VersionArgs),
 }
@@ -136,6 +140,7 @@ impl Cli {
             Command::Recover(args) => recover::run(args, &settings.load()?),
             Command::User(command) => accounts::user(command, &settings.load()?),
             Command::Key(command) => accounts::key(command, &settings.load()?),
+            Command::Audit(command) => audit::run(command, &settings.load()?),
             Command::Version(args) => show::version(args),
         }
     }

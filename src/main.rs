@@ -1,5 +1,6 @@
 //! The binary `overread`: command line, configuration and wiring; no logic.
 
+mod anchors;
 mod cli;
 mod config;
 mod data_dir;

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
+    anchors::Anchors,
     config::{Config, Role},
     data_dir::{DataDir, Lock},
     store::open_ledger,
@@ -32,6 +33,8 @@ use crate::{
 /// How often the metrics recorder tidies its histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 const SESSIONS_UPKEEP: Duration = Duration::from_secs(60 * 60);
+/// How much of the audit trail's end could be cut off without a trace.
+const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 
 /// A running service.
 pub(crate) struct Service {
@@ -42,6 +45,7 @@ pub(crate) struct Service {
     pipeline: Option<Pipeline>,
     bridge: Bridge,
     upkeep: JoinHandle<()>,
+    anchors: Anchors,
     shutdown: CancellationToken,
     stop_within: Duration,
     _lock: Lock,
@@ -124,7 +128,8 @@ impl Service {
             }
             None => None,
         };
-        let upkeep = tokio::spawn(upkeep(metrics, ledger.clone()));
+        let anchors = Anchors::of(&config.data_dir);
+        let upkeep = tokio::spawn(upkeep(metrics, ledger.clone(), anchors.clone()));
         let stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
         let service = Self {
             ledger,
@@ -134,6 +139,7 @@ impl Service {
             pipeline,
             bridge,
             upkeep,
+            anchors,
             shutdown,
             stop_within,
             _lock: lock,
@@ -186,19 +192,23 @@ impl Service {
         };
         let (dicom, http, (), ()) = tokio::join!(dicom, http, pipeline, self.bridge.stopped());
         self.upkeep.abort();
+        self.anchors.note(&self.ledger, &mut None).await;
         self.ledger.close().await;
         info!("stopped");
         dicom.and(http)
     }
 }
 
-/// Tidies histograms, and sign-ins that have run out.
-async fn upkeep(metrics: PrometheusHandle, ledger: Ledger) {
+/// Tidies histograms and sign-ins that have run out; notes the end of the audit trail.
+async fn upkeep(metrics: PrometheusHandle, ledger: Ledger, anchors: Anchors) {
     let mut histograms = tokio::time::interval(METRICS_UPKEEP);
     let mut sessions = tokio::time::interval(SESSIONS_UPKEEP);
+    let mut anchoring = tokio::time::interval(ANCHOR_EVERY);
+    let mut anchored = None;
     loop {
         tokio::select! {
             _ = histograms.tick() => metrics.run_upkeep(),
+            _ = anchoring.tick() => anchors.note(&ledger, &mut anchored).await,
             _ = sessions.tick() => {
                 if let Err(error) = ledger.delete_expired_sessions(Millis::now()).await {
                     warn!(error = %error, "cannot delete sign-ins that have run out");

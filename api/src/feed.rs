@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{self, Caller},
+    auth::{self, Caller, Reader},
     error::{ApiError, ApiResult, Code},
     state::AppState,
 };
@@ -160,6 +160,13 @@ impl Feed {
             return true;
         }
         self.checked = Instant::now();
-        auth::identify(&self.state, &self.credentials).await.is_ok()
+        let reader = auth::identify(&self.state, &self.credentials).await;
+        match reader {
+            Ok(reader) if Reader::ROLES.contains(&reader.role) => {
+                self.reader = reader;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 }

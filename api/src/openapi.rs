@@ -31,6 +31,7 @@ use crate::{
     tags(
         (name = "auth", description = "Signing in, and whoever is signed in"),
         (name = "people", description = "Accounts and API keys"),
+        (name = "audit", description = "Who saw or did what"),
         (name = "studies", description = "What arrived, and what became of it"),
         (name = "jobs", description = "Runs of a model over series of a study"),
         (name = "results", description = "Findings, and the DICOM objects that hold them"),

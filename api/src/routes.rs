@@ -1,8 +1,10 @@
 //! One file for each family of routes.
 
+mod audit;
 mod auth;
 mod deliveries;
 mod events;
+mod feedback;
 mod hooks;
 mod jobs;
 mod keys;
@@ -57,6 +59,7 @@ fn people() -> OpenApiRouter<AppState> {
         .routes(routes!(users::get, users::change))
         .routes(routes!(keys::list, keys::add))
         .routes(routes!(keys::revoke))
+        .routes(routes!(audit::list))
 }
 
 fn work() -> OpenApiRouter<AppState> {
@@ -75,6 +78,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(results::artifacts))
         .routes(routes!(results::download))
         .routes(routes!(reviews::list, reviews::decide))
+        .routes(routes!(feedback::statistics))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(predict::schema))

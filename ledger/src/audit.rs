@@ -2,9 +2,10 @@
 //! of the row before, made with a key that is not in the database: whoever can write to
 //! the database can neither change a row, nor take one out, nor add one in between.
 //!
-//! Cutting rows off the end shows only against a head that was noted elsewhere;
-//! [`Ledger::audit_head`] gives it.
+//! Cutting rows off the end, or writing the whole trail anew with a stolen key, shows only
+//! against heads that were noted elsewhere; [`Ledger::audit_head`] gives one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hmac::{Hmac, Mac};
@@ -49,6 +50,30 @@ pub enum AuditProblem {
     Missing { seq: i64 },
     #[error("row {seq} of the audit trail was changed, or the key is another one")]
     Altered { seq: i64 },
+    #[error("the audit trail ends with row {last}; row {anchored} was there once, and was cut off")]
+    Cut { last: i64, anchored: i64 },
+    #[error("row {seq} of the audit trail is not the one that was anchored: the trail was written anew")]
+    Rewritten { seq: i64 },
+}
+
+/// The trail's last row at some moment, as it was noted outside the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    pub seq: i64,
+    pub mac: String,
+}
+
+/// Which rows are wanted; what is `None` does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    /// This deed, or all of a family: `auth.` is every sign-in.
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    /// At that moment or later.
+    pub from: Option<Millis>,
+    /// Before that moment.
+    pub before: Option<Millis>,
 }
 
 /// Rows that are checked at a time.
@@ -96,26 +121,41 @@ impl Ledger {
         Ok(seq)
     }
 
-    /// The last row's number and MAC, to be noted elsewhere; nothing while the trail is empty.
+    /// The trail's end, to be noted elsewhere; nothing while the trail is empty.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn audit_head(&self) -> Result<Option<(i64, String)>, Error> {
+    pub async fn audit_head(&self) -> Result<Option<AuditHead>, Error> {
         let last = self.db.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
-        Ok(last.map(|last| (last.seq, last.mac)))
+        Ok(last.map(|last| AuditHead { seq: last.seq, mac: last.mac }))
     }
 
-    /// Checks the whole trail; gives the number of rows, or the first problem.
+    /// Checks the whole trail against the key and against the ends that were noted elsewhere;
+    /// gives the number of rows, or the first problem.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn verify_audit(&self, key: &AuditKey) -> Result<Result<i64, AuditProblem>, Error> {
+    pub async fn verify_audit(
+        &self,
+        key: &AuditKey,
+        anchors: &[AuditHead],
+    ) -> Result<Result<i64, AuditProblem>, Error> {
+        let anchored: BTreeMap<i64, BTreeSet<&str>> =
+            anchors.iter().fold(BTreeMap::new(), |mut all, head| {
+                all.entry(head.seq).or_insert_with(BTreeSet::new).insert(&head.mac);
+                all
+            });
         let (mut seq, mut previous) = (0, String::new());
         loop {
             let statement = sql("select * from audit where seq > $1 order by seq limit $2");
             let rows: Vec<AuditRow> = self.db.records(statement.bind(seq).bind(CHECKED_AT_ONCE)).await?;
             if rows.is_empty() {
-                return Ok(Ok(seq));
+                let beyond = anchored.last_key_value().map_or(0, |(anchored, _)| *anchored);
+                return Ok(if beyond > seq {
+                    Err(AuditProblem::Cut { last: seq, anchored: beyond })
+                } else {
+                    Ok(seq)
+                });
             }
             for row in rows {
                 if row.seq != seq + 1 {
@@ -123,6 +163,9 @@ impl Ledger {
                 }
                 if !row.is_signed_with(key, &previous)? {
                     return Ok(Err(AuditProblem::Altered { seq: row.seq }));
+                }
+                if anchored.get(&row.seq).is_some_and(|macs| macs.iter().any(|mac| **mac != *row.mac)) {
+                    return Ok(Err(AuditProblem::Rewritten { seq: row.seq }));
                 }
                 (seq, previous) = (row.seq, row.mac);
             }
@@ -133,11 +176,23 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn audit(&self, page: &PageRequest) -> Result<Page<AuditRow>, Error> {
+    pub async fn audit(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, Error> {
         let (_, before) = page.before();
-        let statement = sql("select * from audit where seq < $1 order by seq desc limit $2")
-            .bind(before.parse().unwrap_or(i64::MAX))
-            .bind(page.limit() + 1);
+        let family = filter.action.as_ref().filter(|action| action.ends_with('.'));
+        let action = filter.action.as_ref().filter(|action| !action.ends_with('.'));
+        let statement = sql("select * from audit
+              where seq < $1 and ($3 is null or actor = $3) and ($4 is null or action = $4)
+                and ($5 is null or substr(action, 1, length($5)) = $5) and ($6 is null or subject = $6)
+                and ($7 is null or at >= $7) and ($8 is null or at < $8)
+              order by seq desc limit $2")
+        .bind(before.parse().unwrap_or(i64::MAX))
+        .bind(page.limit() + 1)
+        .bind(filter.actor.as_ref())
+        .bind(action)
+        .bind(family)
+        .bind(filter.subject.as_ref())
+        .bind(filter.from)
+        .bind(filter.before);
         let rows = self.db.records(statement).await?;
         Ok(Page::cut(rows, page, |row: &AuditRow| (row.at, row.seq.to_string())))
     }

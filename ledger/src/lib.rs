@@ -25,6 +25,7 @@ mod destination;
 mod error;
 mod event;
 mod evidence;
+mod feedback;
 mod hold;
 mod id;
 mod identity;
@@ -53,7 +54,7 @@ pub use account::{Account, LoginFailure, NewAccount};
 pub use api_key::{ApiKey, NewApiKey};
 pub use artifact::{Artifact, NewArtifact};
 pub use association::{Association, Door, Ending, NewAssociation};
-pub use audit::{AuditKey, AuditProblem, AuditRow, NewAudit};
+pub use audit::{AuditFilter, AuditHead, AuditKey, AuditProblem, AuditRow, NewAudit};
 pub use change::{Changes, Topic};
 pub use cursor::Cursor;
 pub use delivery::{
@@ -63,6 +64,7 @@ pub use destination::Destination;
 pub use error::Error;
 pub use event::{Event, EventFilter, NewEvent};
 pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
+pub use feedback::{Decided, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, CallId, DeliveryId, EventSeq, HoldId, JobId,

@@ -5,7 +5,7 @@ use std::{io::Read, time::Duration};
 use anyhow::{Context, bail};
 use api::{Password, Secret, hash_password};
 use clap::{Args, Subcommand, ValueEnum};
-use ledger::{Account, ApiKey, ApiKeyId, Ledger, Millis, NewAccount, NewApiKey};
+use ledger::{Account, ApiKey, ApiKeyId, AuditKey, Ledger, Millis, NewAccount, NewApiKey, NewAudit};
 use serde_json::json;
 
 use super::{JsonFlag, Output, terminal};
@@ -95,27 +95,35 @@ enum KeyRole {
 
 pub(crate) fn user(command: UserCommand, config: &Config) -> Result<(), Failure> {
     with_ledger(config, async |ledger| match command {
-        UserCommand::Add(args) => add_user(&ledger, args).await,
+        UserCommand::Add(args) => {
+            let name = args.name.clone();
+            add_user(&ledger, args).await?;
+            note(&ledger, config, "user.add", &name).await
+        }
         UserCommand::List(json) => list_users(&ledger, json.output()).await,
-        UserCommand::Disable { name } => found(
-            ledger.disable_account(&name, &actor(), Millis::now()).await?,
-            &format!("open account {name:?}"),
-        ),
-        UserCommand::Enable { name } => found(
-            ledger.enable_account(&name, &actor(), Millis::now()).await?,
-            &format!("closed account {name:?}"),
-        ),
+        UserCommand::Disable { name } => {
+            let disabled = ledger.disable_account(&name, &actor(), Millis::now()).await?;
+            found(disabled, &format!("open account {name:?}"))?;
+            note(&ledger, config, "user.disable", &name).await
+        }
+        UserCommand::Enable { name } => {
+            let enabled = ledger.enable_account(&name, &actor(), Millis::now()).await?;
+            found(enabled, &format!("closed account {name:?}"))?;
+            note(&ledger, config, "user.enable", &name).await
+        }
     })
 }
 
 pub(crate) fn key(command: KeyCommand, config: &Config) -> Result<(), Failure> {
     with_ledger(config, async |ledger| match command {
-        KeyCommand::Create(args) => create_key(&ledger, args).await,
+        KeyCommand::Create(args) => create_key(&ledger, config, args).await,
         KeyCommand::List(json) => list_keys(&ledger, json.output()).await,
         KeyCommand::Revoke { id } => {
             let parsed: ApiKeyId =
                 id.parse().ok().with_context(|| format!("{id:?} is no key id; see `overread key list`"))?;
-            found(ledger.revoke_api_key(parsed, &actor(), Millis::now()).await?, &format!("valid key {id}"))
+            let revoked = ledger.revoke_api_key(parsed, &actor(), Millis::now()).await?;
+            found(revoked, &format!("valid key {id}"))?;
+            note(&ledger, config, "key.revoke", &id).await
         }
     })
 }
@@ -129,6 +137,21 @@ fn with_ledger(config: &Config, work: impl AsyncFnOnce(Ledger) -> anyhow::Result
         ledger.close().await;
         done
     })?)
+}
+
+/// Adds a row to the audit trail, before the deed is confirmed.
+async fn note(ledger: &Ledger, config: &Config, action: &str, subject: &str) -> anyhow::Result<()> {
+    let key = AuditKey::new(DataDir::open(&config.data_dir)?.key("audit")?);
+    let row = NewAudit {
+        at: Millis::now(),
+        actor: actor(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        request_id: None,
+        detail: json!({}),
+    };
+    ledger.add_audit(&key, &row).await?;
+    Ok(())
 }
 
 fn found(changed: bool, what: &str) -> anyhow::Result<()> {
@@ -213,7 +236,7 @@ async fn list_users(ledger: &Ledger, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn create_key(ledger: &Ledger, args: CreateKey) -> anyhow::Result<()> {
+async fn create_key(ledger: &Ledger, config: &Config, args: CreateKey) -> anyhow::Result<()> {
     let secret = Secret::generate().context("the system gives no random numbers")?;
     let now = Millis::now();
     let day = Duration::from_secs(24 * 60 * 60);
@@ -231,6 +254,7 @@ async fn create_key(ledger: &Ledger, args: CreateKey) -> anyhow::Result<()> {
         expires_at: args.expires_in.map(|days| now.plus(day * days)),
     };
     let id = ledger.add_api_key(&new, &actor(), now).await?;
+    note(ledger, config, "key.add", &id.to_string()).await?;
     terminal::line(&format!("key {id} for {:?} ({}), shown this once:", new.name, new.role));
     terminal::line(secret.expose());
     Ok(())

@@ -66,8 +66,11 @@ pub(crate) async fn login(
     }
     let deeds = Deeds::of_stranger(&state, &login.name, &request);
     let account = state.ledger.account_by_name(&login.name).await?;
-    if let Some(account) = &account {
-        refuse_locked(account, state.now())?;
+    if let Some(account) = &account
+        && let Err(refusal) = refuse_locked(account, state.now())
+    {
+        deeds.note("auth.login-locked", account.name.as_str()).await?;
+        return Err(refusal);
     }
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let right = state.passwords().matches(login.password, stored).await?;
@@ -78,14 +81,28 @@ pub(crate) async fn login(
             deeds.note("auth.login", account.name.as_str()).await?;
             Ok(Json(new_tokens(&state, &account).await?))
         }
-        Some(_) | None => Err(failed(&state, &login.name, right, &deeds).await?),
+        Some(_) | None => Err(failed(&state, &login.name, right, &deeds, &request).await?),
     }
 }
 
+/// Somebody whose name is not repeated: a password may have been typed in its place.
+fn nobody<'a>(state: &'a AppState, request: &'a RequestId) -> Deeds<'a> {
+    Deeds::of_stranger(state, "?", request)
+}
+
 /// Counts the failure; gives the refusal.
-async fn failed(state: &AppState, name: &str, right: bool, deeds: &Deeds<'_>) -> ApiResult<ApiError> {
+async fn failed(
+    state: &AppState,
+    name: &str,
+    right: bool,
+    deeds: &Deeds<'_>,
+    request: &RequestId,
+) -> ApiResult<ApiError> {
     count("refused");
-    let Some(account) = state.ledger.account_by_name(name).await? else { return Ok(wrong()) };
+    let Some(account) = state.ledger.account_by_name(name).await? else {
+        nobody(state, request).note("auth.login-failed", "an unknown name").await?;
+        return Ok(wrong());
+    };
     deeds.note("auth.login-failed", account.name.as_str()).await?;
     if right {
         // A closed account; a wrong password is not what happened.
@@ -130,6 +147,7 @@ pub(crate) async fn one_time(
         state.ledger.use_session_once(SessionKind::OneTime, &digest_of(code.trim()), state.now()).await?;
     let Some(session) = session else {
         count("refused");
+        nobody(&state, &request).note("auth.one-time-failed", "an unknown login").await?;
         return Err(ApiError::because(
             Code::BadCredentials,
             "this one-time login is unknown, used or expired",

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
+    audit::Deeds,
     auth::{Operator, Reader},
     error::{ApiError, ApiResult},
     extract::{Json, Path, Query},
@@ -66,6 +67,7 @@ pub(crate) async fn cancel(
     Path(id): Path<JobId>,
 ) -> ApiResult<Json<JobView>> {
     state.ledger.cancel_job(id, &operator.actor(), Some(request.as_str()), state.now()).await?;
+    Deeds::of(&state, &operator, &request).note("job.cancel", id.to_string()).await?;
     view(&state, id).await
 }
 
@@ -80,6 +82,7 @@ pub(crate) async fn retry(
     Path(id): Path<JobId>,
 ) -> ApiResult<Json<JobView>> {
     state.ledger.requeue_job(id, &operator.actor(), Some(request.as_str()), state.now()).await?;
+    Deeds::of(&state, &operator, &request).note("job.retry", id.to_string()).await?;
     view(&state, id).await
 }
 

@@ -1,7 +1,5 @@
 //! Results: what was found, and the DICOM objects that hold it.
 
-use std::time::Duration;
-
 use axum::{
     body::Body,
     extract::State,
@@ -9,19 +7,17 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
 };
 use imaging::StudyUid;
-use ledger::{
-    Artifact, ArtifactId, Millis, Outcome, Priority, ResultFilter, ResultId, ResultRow, ReviewState,
-};
+use ledger::{Artifact, ArtifactId, Outcome, Priority, ResultFilter, ResultId, ResultRow, ReviewState};
 use serde::Deserialize;
 use spool::InstanceKey;
-use time::{Date, macros::format_description};
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
 use crate::{
     audit::Deeds,
     auth::{Clinician, Reader},
-    error::{ApiError, ApiResult, Code},
+    day::{day_after, midnight},
+    error::{ApiError, ApiResult},
     etag::etag,
     extract::{Json, Path, Query},
     page::{Page, PageQuery},
@@ -63,19 +59,9 @@ impl ResultQuery {
             review_state: self.review,
             priority: self.urgency,
             from: self.from.as_deref().map(midnight).transpose()?,
-            before: self.to.as_deref().map(|day| midnight(day).map(|at| at.plus(DAY))).transpose()?,
+            before: self.to.as_deref().map(day_after).transpose()?,
         })
     }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// When a day begins, in UTC.
-fn midnight(day: &str) -> ApiResult<Millis> {
-    let parsed = Date::parse(day, format_description!("[year]-[month]-[day]"));
-    let parsed =
-        parsed.map_err(|_| ApiError::because(Code::InvalidParameter, "a day is written YYYY-MM-DD"))?;
-    Ok(Millis(parsed.midnight().assume_utc().unix_timestamp() * 1000))
 }
 
 /// Released results, newest first, superseded ones included.
@@ -96,10 +82,12 @@ pub(crate) async fn list(
     params(("id" = String, Path)), responses((status = 200, body = ResultDetail)))]
 pub(crate) async fn get(
     State(state): State<AppState>,
-    _reader: Reader,
+    reader: Reader,
+    request: RequestId,
     Path(id): Path<ResultId>,
 ) -> ApiResult<Response> {
     let row = released(&state, id).await?;
+    Deeds::of(&state, &reader, &request).note("result.read", id.to_string()).await?;
     let artifacts = state.ledger.artifacts(id).await?;
     let tag = etag(row.review_number);
     Ok((AppendHeaders([tag]), Json(ResultDetail::new(row, artifacts))).into_response())

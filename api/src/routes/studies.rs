@@ -6,6 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use imaging::StudyUid;
 use ledger::{PageRequest, ResultFilter, StudyFilter};
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 
 use crate::{
@@ -65,10 +66,15 @@ impl StudyQuery {
 pub(crate) async fn list(
     State(state): State<AppState>,
     reader: Reader,
+    request: RequestId,
     Query(query): Query<StudyQuery>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Json<Page<StudyView>>> {
     let studies = state.ledger.studies(&query.filter(&reader)?, &page.request()?).await?;
+    if reader.sees_patients() {
+        let listed = json!({ "listed": studies.rows.len() });
+        Deeds::of(&state, &reader, &request).note_with("study.list", "studies", listed).await?;
+    }
     Ok(Json(Page::of(studies, |row| StudyView::new(row, &reader))))
 }
 
@@ -79,9 +85,12 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(state): State<AppState>,
     reader: Reader,
+    request: RequestId,
     Path(uid): Path<StudyUid>,
 ) -> ApiResult<Json<StudyDetail>> {
-    detail(&state, &uid, &reader).await.map(Json)
+    let study = detail(&state, &uid, &reader).await?;
+    Deeds::of(&state, &reader, &request).note("study.read", uid.as_str()).await?;
+    Ok(Json(study))
 }
 
 async fn detail(state: &AppState, uid: &StudyUid, reader: &crate::auth::Caller) -> ApiResult<StudyDetail> {
@@ -105,6 +114,7 @@ pub(crate) async fn analyse(
     Path(uid): Path<StudyUid>,
 ) -> ApiResult<(StatusCode, Json<StudyDetail>)> {
     state.ledger.force_study(&uid, &operator.actor(), Some(request.as_str()), state.now()).await?;
+    Deeds::of(&state, &operator, &request).note("study.analyse", uid.as_str()).await?;
     Ok((StatusCode::ACCEPTED, Json(detail(&state, &uid, &operator).await?)))
 }
 

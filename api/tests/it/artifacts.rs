@@ -24,7 +24,8 @@ async fn an_object_is_downloaded_as_it_was_kept() {
     // The data set is the one that was put in, byte for byte.
     let original = std::fs::read(data("syntaxes/MR_small.dcm")).unwrap();
     assert_eq!(answer.bytes[answer.bytes.len() - 8192..], original[original.len() - 8192..]);
-    let rows = app.ledger.audit(&ledger::PageRequest::first(1)).await.unwrap().rows;
+    let rows =
+        app.ledger.audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(1)).await.unwrap().rows;
     assert_eq!(rows[0].action, "artifact.download");
 }
 

@@ -77,7 +77,8 @@ async fn changes_of_accounts_are_in_the_audit_trail_with_their_request() {
     let body = json!({ "role": "technician" });
     let request = app.call(Method::PATCH, "/v1/users/ada").bearer(&admin).header("x-request-id", "REQ_8");
     request.json(&body).send().await.is(200);
-    let rows = app.ledger.audit(&ledger::PageRequest::first(1)).await.unwrap().rows;
+    let rows =
+        app.ledger.audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(1)).await.unwrap().rows;
     assert_eq!((rows[0].action.as_str(), rows[0].subject.as_str()), ("user.role", "ada"));
     assert_eq!((rows[0].actor.as_str(), rows[0].request_id.as_deref()), ("key:admin key", Some("REQ_8")));
 }

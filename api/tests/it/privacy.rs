@@ -52,7 +52,10 @@ async fn jobs_results_deliveries_routing_and_the_trail_name_nobody() {
         }
     }
     let events = format!("{:?}", app.ledger.events_after(ledger::EventSeq(0), 1000).await.unwrap());
-    let trail = format!("{:?}", app.ledger.audit(&ledger::PageRequest::first(100)).await.unwrap());
+    let trail = format!(
+        "{:?}",
+        app.ledger.audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(100)).await.unwrap()
+    );
     for private in PRIVATE {
         assert!(!events.contains(private) && !trail.contains(private), "{private}");
     }

@@ -156,10 +156,15 @@ async fn sign_ins_and_failures_are_in_the_audit_trail() {
     login(&app, "ada", "not the password").await;
     let body = json!({ "name": "ada", "password": password_of("ada") });
     app.post("/v1/auth/login").header("x-request-id", "REQ_7").json(&body).send().await.is(200);
-    let rows = app.ledger.audit(&ledger::PageRequest::first(10)).await.unwrap().rows;
+    let rows = app
+        .ledger
+        .audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(10))
+        .await
+        .unwrap()
+        .rows;
     let actions: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
     assert_eq!(actions, ["auth.login", "auth.login-failed"]);
     assert_eq!(rows[0].request_id.as_deref(), Some("REQ_7"));
     assert_eq!(rows[0].actor, "account:ada");
-    assert_eq!(app.ledger.verify_audit(&app.audit_key).await.unwrap(), Ok(2));
+    assert_eq!(app.ledger.verify_audit(&app.audit_key, &[]).await.unwrap(), Ok(2));
 }

@@ -1,4 +1,4 @@
-use ledger::{AuditKey, AuditProblem, Ledger, NewAudit, PageRequest};
+use ledger::{AuditFilter, AuditHead, AuditKey, AuditProblem, Ledger, NewAudit, PageRequest};
 use serde_json::json;
 
 use crate::database::TestDb;
@@ -28,7 +28,7 @@ async fn three_rows(db: &TestDb) {
 }
 
 async fn verdict(db: &TestDb) -> Result<i64, AuditProblem> {
-    db.ledger.verify_audit(&key()).await.expect("an answer")
+    db.ledger.verify_audit(&key(), &[]).await.expect("an answer")
 }
 
 on_both! {
@@ -36,9 +36,9 @@ on_both! {
         assert_eq!(db.ledger.audit_head().await.expect("an answer"), None);
         three_rows(&db).await;
         assert_eq!(verdict(&db).await, Ok(3));
-        let rows = db.ledger.audit(&PageRequest::first(2)).await.expect("an answer").rows;
+        let rows = db.ledger.audit(&AuditFilter::default(), &PageRequest::first(2)).await.expect("an answer").rows;
         assert_eq!(rows[0].action, "user.added");
-        assert_eq!(db.ledger.audit_head().await.expect("an answer"), Some((3, rows[0].mac.clone())));
+        assert_eq!(db.ledger.audit_head().await.expect("an answer"), Some(AuditHead { seq: 3, mac: rows[0].mac.clone() }));
     }
 
     async fn a_changed_row_shows(db: TestDb) {
@@ -62,8 +62,50 @@ on_both! {
 
     async fn another_key_does_not_fit(db: TestDb) {
         three_rows(&db).await;
-        let other = db.ledger.verify_audit(&AuditKey::new(*b"other")).await.expect("an answer");
+        let other = db.ledger.verify_audit(&AuditKey::new(*b"other"), &[]).await.expect("an answer");
         assert_eq!(other, Err(AuditProblem::Altered { seq: 1 }));
+    }
+
+    async fn a_tail_that_was_cut_off_shows_against_an_anchor(db: TestDb) {
+        three_rows(&db).await;
+        let anchor = db.ledger.audit_head().await.expect("an answer").expect("a head");
+        db.execute("delete from audit where seq = 3").await;
+        assert_eq!(verdict(&db).await, Ok(2), "the chain alone cannot tell");
+        let found = db.ledger.verify_audit(&key(), std::slice::from_ref(&anchor)).await.expect("an answer");
+        assert_eq!(found, Err(AuditProblem::Cut { last: 2, anchored: 3 }));
+        // Longer than before does not help whoever cut it.
+        for action in ["one", "two", "three"] {
+            add(&db.ledger, action).await;
+        }
+        let found = db.ledger.verify_audit(&key(), &[anchor]).await.expect("an answer");
+        assert_eq!(found, Err(AuditProblem::Rewritten { seq: 3 }));
+    }
+
+    async fn a_trail_that_was_written_anew_with_the_key_shows_against_an_anchor(db: TestDb) {
+        three_rows(&db).await;
+        let anchor = db.ledger.audit_head().await.expect("an answer").expect("a head");
+        db.execute("delete from audit").await;
+        for action in ["study.viewed", "result.rejected", "user.added"] {
+            add(&db.ledger, action).await;
+        }
+        assert_eq!(verdict(&db).await, Ok(3), "the chain alone cannot tell");
+        let found = db.ledger.verify_audit(&key(), &[anchor]).await.expect("an answer");
+        assert_eq!(found, Err(AuditProblem::Rewritten { seq: 3 }));
+    }
+
+    async fn the_trail_is_asked_by_who_what_and_when(db: TestDb) {
+        three_rows(&db).await;
+        let count = async |filter: AuditFilter| {
+            db.ledger.audit(&filter, &PageRequest::first(10)).await.expect("an answer").rows.len()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(count(AuditFilter { actor: text("kim"), ..AuditFilter::default() }).await, 3);
+        assert_eq!(count(AuditFilter { action: text("user.added"), ..AuditFilter::default() }).await, 1);
+        assert_eq!(count(AuditFilter { action: text("result."), ..AuditFilter::default() }).await, 1);
+        assert_eq!(count(AuditFilter { action: text("result"), ..AuditFilter::default() }).await, 0);
+        assert_eq!(count(AuditFilter { subject: text("9.9"), ..AuditFilter::default() }).await, 0);
+        assert_eq!(count(AuditFilter { from: Some(at(2)), ..AuditFilter::default() }).await, 0);
+        assert_eq!(count(AuditFilter { before: Some(at(2)), ..AuditFilter::default() }).await, 3);
     }
 
     async fn writers_at_once_make_one_chain(db: TestDb) {

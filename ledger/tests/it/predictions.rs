@@ -63,14 +63,14 @@ on_both! {
         assert_eq!(row.input, json!({ "age": 65, "LDH'\"ratio": 0.1 }));
         assert_eq!(row.answer["probability"].as_f64().map(f64::to_bits), Some((0.1_f64 + 0.2).to_bits()));
         assert_eq!((row.patient_id.as_str(), row.doctor.as_deref()), ("12", Some("kim")));
-        assert_eq!(db.ledger.verify_audit(&key()).await.expect("an answer"), Ok(1));
+        assert_eq!(db.ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(1));
         assert!(db.ledger.prediction(PredictionId(4711)).await.expect("an answer").is_none());
     }
 
     async fn a_call_without_a_patient_is_noted_and_its_rows_are_not_kept(db: TestDb) {
         let kept = db.ledger.record_call(&key(), Some(audit(CallId::generate())), None).await.expect("noted");
         assert!(kept.is_empty());
-        assert_eq!(db.ledger.verify_audit(&key()).await.expect("an answer"), Ok(1));
+        assert_eq!(db.ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(1));
         assert!(found(&db.ledger, PredictionFilter::default()).await.is_empty());
     }
 
@@ -90,7 +90,7 @@ on_both! {
             let first = db.ledger.prediction(ids[0]).await.expect("an answer").expect("kept");
             assert_eq!((first.patient_id.as_str(), first.row_number), (patient.as_str(), 1));
         }
-        assert_eq!(db.ledger.verify_audit(&key()).await.expect("an answer"), Ok(40));
+        assert_eq!(db.ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(40));
         assert_eq!(found(&db.ledger, PredictionFilter::default()).await.len(), 80);
     }
 
@@ -131,7 +131,7 @@ on_both! {
         db.ledger.record_call(&key(), None, Some(rows(call, "12", 1, &[1]))).await.expect("recorded");
         let twice = db.ledger.record_call(&key(), Some(audit(call)), Some(rows(call, "12", 1, &[1]))).await;
         assert!(twice.is_err(), "one row of one call was kept twice");
-        assert_eq!(db.ledger.verify_audit(&key()).await.expect("an answer"), Ok(0));
+        assert_eq!(db.ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(0));
         assert_eq!(record(&db.ledger, "13", 2, &[0]).await.len(), 1);
     }
 }

@@ -142,7 +142,13 @@ async fn a_held_result_leaves_with_a_verified_report_when_a_doctor_accepts_it() 
     let repeated = ward.review(0, ReviewDecision::Accept).await;
     assert_eq!(repeated, Reviewed::Repeated(review));
     assert_eq!(ward.world.delivered("disk", DeliveryState::Proved).await, 3);
-    let trail = ward.world.ledger.audit(&ledger::PageRequest::first(10)).await.unwrap().rows;
+    let trail = ward
+        .world
+        .ledger
+        .audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(10))
+        .await
+        .unwrap()
+        .rows;
     assert_eq!(trail.len(), 1);
     assert_eq!(
         (trail[0].action.as_str(), trail[0].request_id.as_deref()),
@@ -190,7 +196,7 @@ async fn an_undone_decision_stays_in_the_history_and_another_may_follow() {
     ward.world.wait_for_proof("disk", 6).await;
     let history = ward.world.ledger.reviews(ward.result).await.unwrap();
     assert_eq!(history.iter().map(|review| review.number).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(ward.world.ledger.verify_audit(&key()).await.unwrap(), Ok(3));
+    assert_eq!(ward.world.ledger.verify_audit(&key(), &[]).await.unwrap(), Ok(3));
     ward.running.stop().await;
 }
 
@@ -349,7 +355,7 @@ async fn fifty_reviewers_at_once_lose_no_decision() {
         assert!(of_reviews.iter().all(|artifact| artifact.review == Some(review.id)));
         documents += of_reviews.len();
     }
-    assert_eq!(ward.world.ledger.verify_audit(&key()).await.unwrap(), Ok(5));
+    assert_eq!(ward.world.ledger.verify_audit(&key(), &[]).await.unwrap(), Ok(5));
     // Own objects in the spool: SEG and SR of five results, and the documents of five reviews.
     let own = ward
         .world
