@@ -1,5 +1,6 @@
 //! The whole product from outside: the real binary, real senders, real archives, the public API alone.
 
+mod audit;
 mod command;
 mod delivery;
 mod faults;
@@ -9,6 +10,7 @@ mod orthanc;
 mod phantom;
 mod recover;
 mod refusals;
+mod review;
 mod route;
 mod running;
 mod service;

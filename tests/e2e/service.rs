@@ -16,6 +16,8 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     http_port: u16,
     dicom_port: u16,
+    /// What was made here and may stand in no log.
+    secrets: std::sync::Mutex<Vec<String>>,
 }
 
 /// A service that serves.
@@ -34,7 +36,8 @@ impl Site {
     pub(crate) fn with_models(models: &Path, more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("overread-site").tempdir().expect("a temporary folder");
         let (http_port, dicom_port) = (free_port(), free_port());
-        let site = Self { folder, http_port, dicom_port };
+        let secrets = std::sync::Mutex::default();
+        let site = Self { folder, http_port, dicom_port, secrets };
         site.configure(&format!(
             "[http]\nlisten = \"127.0.0.1:{http_port}\"\n\
              [dicom]\nlisten = \"127.0.0.1:{dicom_port}\"\n\
@@ -121,12 +124,36 @@ impl Site {
         Service { process, api: api.with_bearer(&key) }
     }
 
+    /// When the site goes its log is searched for this.
+    pub(crate) fn keep_out_of_logs(&self, secret: &str) {
+        self.secrets.lock().expect("no test panics in here").push(secret.to_owned());
+    }
+
     /// An API key, made as an administrator makes one.
     pub(crate) fn key(&self, name: &str, role: &str) -> String {
         let output = self.run(&["key", "create", "--name", name, "--role", role]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).expect("the key is text");
-        text.lines().last().expect("the key is on the last line").to_owned()
+        let key = text.lines().last().expect("the key is on the last line").to_owned();
+        self.keep_out_of_logs(&key);
+        key
+    }
+}
+
+impl Drop for Site {
+    /// No log of the whole test run holds a token, a password, a key or the name of a patient.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let log = self.log();
+        let secrets = self.secrets.get_mut().map(std::mem::take).unwrap_or_default();
+        // How a JWT begins, and how the patients of synthetic studies are named and numbered.
+        let others = ["eyJ", "데모^팬텀", "DEMO-0"].map(str::to_owned);
+        for secret in secrets.iter().chain(&others) {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{secret:?} stands in the log: {line:?}");
+        }
     }
 }
 

@@ -11,8 +11,19 @@ use serde::{Deserialize, Deserializer};
 use crate::compat;
 
 /// The first part of an address under `/v1`.
-const FAMILIES: &[&str] =
-    &["studies", "jobs", "results", "models", "predictions", "deliveries", "events", "users", "keys", "audit", "feedback"];
+const FAMILIES: &[&str] = &[
+    "studies",
+    "jobs",
+    "results",
+    "models",
+    "predictions",
+    "deliveries",
+    "events",
+    "users",
+    "keys",
+    "audit",
+    "feedback",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Right {

@@ -6,7 +6,10 @@ use api::{Access, RULES};
 use axum::http::{Method, StatusCode};
 use ledger::Role;
 
-use crate::app::{Answer, TestApp, roomy};
+use crate::{
+    app::{Answer, TestApp, roomy},
+    forge::{Bad, Forge},
+};
 
 const TRY_IT_ROUTES: &[&str] = &["/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
 
@@ -58,29 +61,51 @@ fn is_refused(route: &str, answer: &Answer, status: u16, code: &str) {
     assert!(answer.json()["detail"].is_string(), "{route}: {}", answer.text());
 }
 
+/// Who may pass: roles, and whether a key stands for a person there.
+fn admitted(access: Access) -> Option<(&'static [Role], bool)> {
+    match access {
+        Access::Roles(roles) => Some((roles, true)),
+        Access::People(roles) => Some((roles, false)),
+        Access::Open | Access::SignIn | Access::SourceSecret => None,
+    }
+}
+
+#[track_caller]
+fn check(route: &str, answer: &Answer, may_pass: bool, who: &str) {
+    if may_pass {
+        assert!(got_in(answer), "{who} is kept out: {} {}", answer.status, answer.text());
+    } else {
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{who} gets in");
+        is_refused(route, answer, 403, "forbidden");
+    }
+}
+
+/// The whole table: every route, every role, by a sign-in, by a key, and by everything that
+/// looks like a sign-in and is none.
 #[tokio::test]
 async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
     let app = TestApp::with_models(roomy(), &["meso"]).await;
-    for role in Role::ALL {
-        app.account(role.as_str(), *role).await;
-    }
+    let mut tried = 0;
     for rule in RULES {
-        let Access::Roles(roles) = rule.access else { continue };
-        let name = format!("{} {}", rule.method, rule.route);
+        let Some((roles, takes_keys)) = admitted(rule.access) else { continue };
         let nobody = call(&app, &rule.method, rule.route, None).await;
         is_refused(rule.route, &nobody, 401, "unauthenticated");
         for role in Role::ALL {
-            // A fresh sign-in each time: one of the routes signs out.
-            let token = app.sign_in(role.as_str()).await["access_token"].as_str().unwrap().to_owned();
-            let answer = call(&app, &rule.method, rule.route, Some(&token)).await;
-            if roles.contains(role) {
-                assert!(got_in(&answer), "{name} keeps {role} out: {} {}", answer.status, answer.text());
-            } else {
-                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name} lets {role} in");
-                is_refused(rule.route, &answer, 403, "forbidden");
+            let name = format!("{} {} as {role}", rule.method, rule.route);
+            let forge = Forge::new(&app, *role, tried).await;
+            for bad in Bad::ALL {
+                let answer = call(&app, &rule.method, rule.route, Some(&forge.bad(&app, *bad).await)).await;
+                assert!(!got_in(&answer), "{name}: {bad:?} gets in");
+                is_refused(rule.route, &answer, 401, bad.code());
+                tried += 1;
             }
+            let signed_in = call(&app, &rule.method, rule.route, Some(&forge.good(&app).await)).await;
+            check(rule.route, &signed_in, roles.contains(role), &format!("{name}, signed in"));
+            let keyed = call(&app, &rule.method, rule.route, Some(&app.key(*role).await)).await;
+            check(rule.route, &keyed, takes_keys && roles.contains(role), &format!("{name}, by key"));
         }
     }
+    assert!(tried > 1000, "only {tried} bad credentials were tried");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub(crate) const START: Millis = Millis(1_700_000_000_000);
+pub(crate) const TOKEN_SECRET: [u8; 32] = [2; 32];
 pub(crate) const HOOK_SECRET: &str = "the secret of the source";
 pub(crate) const LOOPBACK: &str = "127.0.0.1:40000";
 
@@ -69,6 +70,7 @@ impl TestApp {
 
     /// With packages that ship.
     pub(crate) async fn with_models(http: HttpConfig, names: &[&str]) -> Self {
+        crate::log::collect();
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         let ledger = Ledger::open(&url, Durability::Process).await.unwrap();
@@ -100,7 +102,7 @@ impl TestApp {
             spool: spool.clone(),
             spool_root,
             registry,
-            signer: TokenSigner::new(&[2; 32]).unwrap(),
+            signer: TokenSigner::new(&TOKEN_SECRET).unwrap(),
             audit_key: audit_key.clone(),
             metrics: metrics(),
             node,
@@ -193,6 +195,9 @@ impl TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        if !std::thread::panicking() {
+            crate::log::holds_no_secret();
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
+mod forge;
+mod log;
 mod seed;
 
 mod access;
@@ -19,7 +21,9 @@ mod people;
 mod predict;
 mod privacy;
 mod probes;
+mod reviews;
 mod sign_in;
+mod trail;
 mod transport;
 mod upload;
 mod work;

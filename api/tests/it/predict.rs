@@ -112,7 +112,8 @@ async fn rows_of_a_patient_are_kept_before_they_are_answered() {
     for row in 0..2 {
         assert_eq!(again["rows"][row]["probability"], answer["rows"][row]["probability"]);
     }
-    let trail = app.ledger.audit(&ledger::AuditFilter::default(), &PageRequest::first(10)).await.unwrap().rows;
+    let trail =
+        app.ledger.audit(&ledger::AuditFilter::default(), &PageRequest::first(10)).await.unwrap().rows;
     let calls: Vec<_> = trail.iter().filter(|row| row.action == "model.predict").collect();
     assert_eq!(calls.len(), 2);
     assert_eq!((calls[1].subject.as_str(), calls[1].detail["rows"].as_u64()), ("meso@0.1.0", Some(2)));
@@ -213,7 +214,8 @@ async fn rows_of_csv_are_kept_like_any_others() {
     let rows = app.ledger.predictions(&filter, &PageRequest::first(1000)).await.unwrap().rows;
     assert_eq!((rows.len(), rows[0].row_number), (1000, 2500));
     assert_eq!(rows[0].input, json!({ "age": 99 }));
-    let trail = app.ledger.audit(&ledger::AuditFilter::default(), &PageRequest::first(10)).await.unwrap().rows;
+    let trail =
+        app.ledger.audit(&ledger::AuditFilter::default(), &PageRequest::first(10)).await.unwrap().rows;
     assert_eq!(trail.iter().filter(|row| row.action == "model.predict").count(), 1);
 }
 

@@ -63,6 +63,17 @@ impl Http {
         self.post_bytes(path, "application/json", body.to_string().into_bytes())
     }
 
+    /// POST that a server which dies on it may not answer.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub fn try_post(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        let body = body.to_string();
+        self.try_ask("POST", path, move |request| {
+            request.header("content-type", "application/json").body(body)
+        })
+    }
+
     #[track_caller]
     pub fn post_bytes(&self, path: &str, content_type: &'static str, body: Vec<u8>) -> Answer {
         self.ask("POST", path, move |request| request.header("content-type", content_type).body(body))
