@@ -6,6 +6,7 @@
 
 mod dialect;
 mod gateway;
+mod imaging;
 mod language;
 mod model_server;
 mod rows;
@@ -20,6 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{config::Limits, error::Told, state::AppState};
 use dialect::Dialect;
+pub(crate) use dialect::ImageRefusal;
 use language::Language;
 
 /// The routes of the contracts.
@@ -37,6 +39,8 @@ pub(crate) fn routes(limits: &Limits) -> OpenApiRouter<AppState> {
         .routes(routes!(gateway::model_info))
         .routes(routes!(gateway::retrain))
         .routes(routes!(gateway::history))
+        .routes(routes!(imaging::feedback))
+        .routes(routes!(imaging::task))
         .merge(tables(limits))
 }
 
@@ -46,6 +50,11 @@ fn tables(limits: &Limits) -> OpenApiRouter<AppState> {
         .routes(routes!(model_server::predict_v1))
         .routes(routes!(gateway::predict))
         .routes(routes!(gateway::predict_v1))
+        .routes(routes!(imaging::ct_classification))
+        .routes(routes!(imaging::ct_classification_v1))
+        .routes(routes!(imaging::mri_segmentation))
+        .routes(routes!(imaging::m1))
+        .routes(routes!(imaging::mg))
         .layer(DefaultBodyLimit::max(limits.predict_bytes))
 }
 
@@ -80,6 +89,14 @@ fn shorter(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// How the refusals of a contract's route look, by the name of their schema.
+pub(crate) fn refusal_schema(route: &str) -> Option<&'static str> {
+    Dialect::of(route).map(|dialect| match dialect {
+        Dialect::ModelServer | Dialect::Gateway => "Detail",
+        Dialect::Imaging => "ImageRefusal",
+    })
+}
+
 /// The family of scopes that a key needs for a route of the contracts.
 pub(crate) fn family_of(route: &str) -> Option<&'static str> {
     if route == "/ml/v1/history" {
@@ -87,6 +104,8 @@ pub(crate) fn family_of(route: &str) -> Option<&'static str> {
     }
     Dialect::of(route).map(|dialect| match dialect {
         Dialect::ModelServer | Dialect::Gateway => "models",
+        Dialect::Imaging if route.ends_with("/ct_classification") || route == "/feedback" => "predictions",
+        Dialect::Imaging => "studies",
     })
 }
 

@@ -28,6 +28,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod process;
+mod reading;
 mod request_id;
 mod routes;
 mod scrape;

@@ -70,6 +70,11 @@ impl Rate {
             | "/api/v1/predict"
             | "/api/ml/predict"
             | "/ml/v1/predict"
+            | "/predict/ct_classification"
+            | "/v1/predict/ct_classification"
+            | "/predict/mri_segmentation/async"
+            | "/api/v1/m1/inference"
+            | "/api/v1/mg/inference"
             | "/v1/models/{id}/predict" => Self::Predict,
             "/schema" | "/api/ml/schema" | "/v1/models/{id}/schema" => Self::Schema,
             "/reload" | "/api/v1/retrain" | "/api/ml/reload" | "/ml/v1/retrain" | "/v1/models/reload" => {

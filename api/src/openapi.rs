@@ -16,7 +16,8 @@ use utoipa::{
 };
 
 use crate::{
-    access::{Access, RULES},
+    access::{Access, RULES, Rule},
+    compat::{self, ImageRefusal},
     error::{PROBLEM_JSON, Problem},
 };
 
@@ -27,7 +28,7 @@ use crate::{
         description = "A machine's second reading of every new imaging study. Not a medical device.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, ImageRefusal)),
     tags(
         (name = "auth", description = "Signing in, and whoever is signed in"),
         (name = "people", description = "Accounts and API keys"),
@@ -63,7 +64,7 @@ pub(crate) fn complete(mut document: openapi::OpenApi) -> openapi::OpenApi {
     for rule in RULES {
         let Some(item) = document.paths.paths.get_mut(rule.route) else { continue };
         if let Some(operation) = operation(item, &rule.method) {
-            describe(operation, rule.access);
+            describe(operation, rule);
         }
     }
     document
@@ -97,7 +98,8 @@ fn operation<'a>(item: &'a mut PathItem, method: &Method) -> Option<&'a mut Oper
     }
 }
 
-fn describe(operation: &mut Operation, access: Access) {
+fn describe(operation: &mut Operation, rule: &Rule) {
+    let access = rule.access;
     let requirements: &[&str] = match access {
         Access::Open => return,
         Access::SignIn => &[],
@@ -117,7 +119,12 @@ fn describe(operation: &mut Operation, access: Access) {
     }
     refusal(operation, "429", "Asked too often; see Retry-After");
     refusal(operation, "default", "Any other refusal");
-    give_refusals_a_body(operation);
+    // An older contract words its refusals itself.
+    let (media_type, schema) = match compat::refusal_schema(rule.route) {
+        Some(schema) => ("application/json", schema),
+        None => (PROBLEM_JSON, "Problem"),
+    };
+    give_refusals_a_body(operation, media_type, schema);
 }
 
 /// What the handler itself says about a status stands.
@@ -126,17 +133,17 @@ fn refusal(operation: &mut Operation, status: &str, description: &str) {
     operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
 }
 
-/// Every refusal that states no body of its own has that of a problem.
-fn give_refusals_a_body(operation: &mut Operation) {
+/// Every refusal that states no body of its own has this one.
+fn give_refusals_a_body(operation: &mut Operation, media_type: &str, schema: &str) {
     for (status, response) in &mut operation.responses.responses {
         let refused = status.starts_with(['4', '5']) || status == "default";
         if let RefOr::T(response) = response
             && refused
             && response.content.is_empty()
         {
-            let problem = RefOr::Ref(Ref::from_schema_name("Problem"));
-            let content = ContentBuilder::new().schema(Some(problem)).build();
-            response.content.insert(PROBLEM_JSON.to_owned(), content.into());
+            let schema = RefOr::Ref(Ref::from_schema_name(schema));
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            response.content.insert(media_type.to_owned(), content.into());
         }
     }
 }

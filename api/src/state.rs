@@ -13,6 +13,7 @@ use crate::{
     feed::Streams,
     gate::Gate,
     health::DestinationChecks,
+    reading::Readings,
     tabular::ReadBodies,
 };
 
@@ -50,6 +51,7 @@ struct Inner {
     streams: Streams,
     destination_checks: DestinationChecks,
     bodies: ReadBodies,
+    readings: Readings,
     started_at: Millis,
 }
 
@@ -60,6 +62,7 @@ impl AppState {
             passwords: PasswordWork::new(),
             destination_checks: DestinationChecks::default(),
             bodies: ReadBodies::default(),
+            readings: Readings::default(),
             started_at: (services.clock)(),
             streams: Streams::new(services.http.limits.event_streams),
             services,
@@ -80,6 +83,10 @@ impl AppState {
 
     pub(crate) fn destination_checks(&self) -> &DestinationChecks {
         &self.0.destination_checks
+    }
+
+    pub(crate) fn readings(&self) -> &Readings {
+        &self.0.readings
     }
 
     pub(crate) fn bodies(&self) -> &ReadBodies {

@@ -80,7 +80,7 @@ pub use job::{
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};
 pub use page::{Page, PageRequest};
-pub use prediction::{NewPrediction, NewPredictions, Prediction, PredictionFilter};
+pub use prediction::{NewPrediction, NewPredictions, Prediction, PredictionFilter, PredictionReview};
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;

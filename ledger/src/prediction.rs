@@ -6,11 +6,13 @@
 
 mod group;
 mod list;
+mod review;
 
 use serde_json::Value;
 
 pub(crate) use group::Group;
 pub use list::PredictionFilter;
+pub use review::PredictionReview;
 
 use crate::db::{Record, Row, Tx, sql};
 use crate::{

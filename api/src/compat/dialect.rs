@@ -8,9 +8,27 @@ use axum::{
     response::Response,
 };
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::language::Language;
 use crate::error::{Code, Told};
+
+/// A refusal of the imaging routes, in the OpenAPI document.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it stands for what is written as JSON below")]
+pub(crate) struct ImageRefusal {
+    error: ImageRefusalError,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it stands for what is written as JSON below")]
+pub(crate) struct ImageRefusalError {
+    #[schema(example = "INVALID_IMAGE_FORMAT")]
+    code: String,
+    /// For people, in Korean or English.
+    message: String,
+    detail: Option<String>,
+}
 
 /// The contract of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +37,8 @@ pub(crate) enum Dialect {
     ModelServer,
     /// The gateway in front of it: who is not signed in hears 401.
     Gateway,
+    /// Classification and segmentation: a code, and a sentence for people.
+    Imaging,
 }
 
 impl Dialect {
@@ -28,6 +48,13 @@ impl Dialect {
             "/api/v1/predict" | "/api/v1/status" | "/api/v1/model-info" | "/api/v1/retrain" => {
                 Some(Self::ModelServer)
             }
+            "/api/v1/mg/inference" => Some(Self::ModelServer),
+            "/predict/ct_classification"
+            | "/v1/predict/ct_classification"
+            | "/predict/mri_segmentation/async"
+            | "/api/v1/m1/inference"
+            | "/task/{id}"
+            | "/feedback" => Some(Self::Imaging),
             _ if route.starts_with("/api/ml/") || route.starts_with("/ml/v1/") => Some(Self::Gateway),
             _ => None,
         }
@@ -51,13 +78,14 @@ impl Dialect {
             (Self::ModelServer, Code::Unauthenticated | Code::BadCredentials | Code::TokenExpired) => {
                 StatusCode::FORBIDDEN
             }
-            (_, Code::Unprocessable) => StatusCode::BAD_REQUEST,
+            (Self::ModelServer | Self::Gateway, Code::Unprocessable) => StatusCode::BAD_REQUEST,
             _ => code.status(),
         }
     }
 
     fn body(self, told: &Told, language: Language) -> Value {
         match (self, told.code) {
+            (Self::Imaging, code) => imaging(code, told, language),
             (_, Code::InvalidJson) => json!({ "detail": "invalid JSON" }),
             (_, Code::HttpsRequired) => json!({ "detail": "HTTPS required" }),
             (
@@ -76,6 +104,17 @@ impl Dialect {
             _ => json!({ "detail": sentence(told, language) }),
         }
     }
+}
+
+/// The message is for people, the detail for whoever puts it right.
+fn imaging(code: Code, told: &Told, language: Language) -> Value {
+    let name = match code {
+        Code::InvalidDicom => "INVALID_IMAGE_FORMAT".to_owned(),
+        other => other.as_str().to_ascii_uppercase(),
+    };
+    let message = language.sentence(code).map(Cow::Borrowed).or_else(|| told.detail.clone());
+    let message = message.unwrap_or(Cow::Borrowed(code.title()));
+    json!({ "error": { "code": name, "message": message, "detail": told.detail } })
 }
 
 /// The words that the contract fixes come as the refusal's own; else a sentence for people.

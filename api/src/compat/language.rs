@@ -39,12 +39,11 @@ impl Language {
                 "Too many requests. Please try again later.",
                 "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",
             ),
-            Code::Overloaded | Code::TimedOut | Code::Unavailable => (
-                "The AI server does not answer. Please try again.",
-                "AI 서버가 응답하지 않습니다. 다시 시도해 주세요.",
-            ),
+            Code::Overloaded | Code::TimedOut | Code::Unavailable => {
+                ("The AI server does not answer", "AI 서버가 응답하지 않습니다")
+            }
             Code::BodyTooLarge => ("The request is too large.", "요청의 크기가 너무 큽니다."),
-            Code::InvalidDicom => ("This image format is not supported.", "지원하지 않는 이미지 형식입니다."),
+            Code::InvalidDicom => ("This image format is not supported", "지원하지 않는 이미지 형식입니다"),
             Code::StorageFull => ("There is no room to store this.", "저장 공간이 부족합니다."),
             Code::Internal => ("Something went wrong on the server.", "서버에서 오류가 발생했습니다."),
             _ => return None,

@@ -110,13 +110,15 @@ impl Tabular {
 }
 
 /// The model of that name; the default one, with a warning, for a name that nobody has.
-fn choose(state: &AppState, name: Option<&str>) -> ApiResult<(Tabular, Option<HeaderValue>)> {
-    let not_loaded = || ApiError::because(Code::Unavailable, "Model not loaded");
-    let Some(name) = name else { return Ok((Tabular::default_of(state).ok_or_else(not_loaded)?, None)) };
+fn choose(state: &AppState, name: Option<&str>, default: &str) -> ApiResult<(Tabular, Option<HeaderValue>)> {
+    let default = || {
+        Tabular::named(state, default).ok_or_else(|| ApiError::because(Code::Unavailable, "Model not loaded"))
+    };
+    let Some(name) = name else { return Ok((default()?, None)) };
     if let Some(model) = Tabular::named(state, name) {
         return Ok((model, None));
     }
-    let model = Tabular::default_of(state).ok_or_else(not_loaded)?;
+    let model = default()?;
     // RFC 9111 §5.5: 299 stands for a miscellaneous, persistent warning.
     let plain: String = name
         .chars()
@@ -196,9 +198,20 @@ pub(super) async fn predict(
     id: &RequestId,
     request: Request,
 ) -> ApiResult<Response> {
+    predict_with(state, caller, id, request, &state.http.compat.default_model).await
+}
+
+/// The same, where another model answers a caller who names none.
+pub(super) async fn predict_with(
+    state: &AppState,
+    caller: &Caller,
+    id: &RequestId,
+    request: Request,
+    default: &str,
+) -> ApiResult<Response> {
     let begun = Instant::now();
     let asked = tabular::read(state.bodies(), request, state.http.limits.predict_bytes).await?;
-    let (chosen, warning) = choose(state, asked.model_name.as_deref())?;
+    let (chosen, warning) = choose(state, asked.model_name.as_deref(), default)?;
     let spec = chosen.spec()?;
     let rows = tabular::feature_rows(&chosen.model, &asked.table)?;
     let received = begun.elapsed();
@@ -207,7 +220,7 @@ pub(super) async fn predict(
         caller,
         request: id,
         model: Arc::clone(&chosen.model),
-        model_name: asked.model_name.unwrap_or_else(|| state.http.compat.default_model.clone()),
+        model_name: asked.model_name.unwrap_or_else(|| default.to_owned()),
         patient_id: asked.patient_id,
         call: CallId::generate(),
     };

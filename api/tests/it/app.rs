@@ -219,6 +219,11 @@ fn registry(models: &Path) -> inference::Registry {
     inference::Registry::load(models, &runtime(), options).unwrap()
 }
 
+/// A model on its own.
+pub(crate) fn open(package: inference::Package) -> inference::Model {
+    inference::Model::open(&runtime(), package, inference::Device::Cpu, NonZeroUsize::MIN).unwrap()
+}
+
 /// One ONNX Runtime for the process; `make runtime` fetches it.
 fn runtime() -> inference::Runtime {
     static RUNTIME: OnceLock<inference::Runtime> = OnceLock::new();
@@ -295,6 +300,12 @@ impl Call<'_> {
     pub(crate) fn body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
         self.header(header::CONTENT_TYPE.as_str(), content_type)
+    }
+
+    /// A body of no stated kind.
+    pub(crate) fn bytes(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
     }
 
     pub(crate) async fn send(mut self) -> Answer {

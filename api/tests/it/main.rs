@@ -9,7 +9,9 @@ mod seed;
 
 mod access;
 mod artifacts;
+mod bad_bodies;
 mod compat_gateway;
+mod compat_imaging;
 mod compat_model_server;
 mod errors;
 mod events;
