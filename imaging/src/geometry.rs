@@ -61,6 +61,8 @@ pub enum Plane {
     Sagittal,
     Coronal,
     Oblique,
+    /// The image does not say where in the patient it lies (CR, DX, MG, photographs).
+    Unplaced,
 }
 
 impl Grid {

@@ -108,7 +108,8 @@ pub struct Facts {
     pub position: Option<[f64; 3]>,
     /// Image Orientation (Patient) (0020,0037): direction of a row, then of a column.
     pub orientation: Option<[f64; 6]>,
-    /// Pixel Spacing (0028,0030): between rows, then between columns, mm.
+    /// Pixel Spacing (0028,0030), or else Imager Pixel Spacing (0018,1164): between rows, then between
+    /// columns, mm.
     pub pixel_spacing: Option<[f64; 2]>,
     pub slice_thickness: Option<f64>,
     pub spacing_between_slices: Option<f64>,
@@ -180,6 +181,11 @@ impl Header {
     /// Whether it has rows and columns.
     pub fn is_image(&self) -> bool {
         self.facts.rows.is_some() && self.facts.columns.is_some()
+    }
+
+    /// Whether it does not say where in the patient it lies.
+    pub fn is_unplaced(&self) -> bool {
+        self.facts.position.is_none() || self.facts.orientation.is_none()
     }
 }
 

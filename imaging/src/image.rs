@@ -48,19 +48,29 @@ pub fn load_image(path: &Path, frame: u32) -> Result<Image, ImageError> {
     })?;
     let index =
         frame.checked_sub(1).ok_or(PixelError::NoSuchFrame { frames: file.format.frames }).map_err(wrap)?;
-    let image = match file.format.photometric {
-        Photometric::Monochrome1 | Photometric::Monochrome2 => grey(&file, index),
-        Photometric::Palette => palette(&file, index),
-        _ if file.format.samples == 1 => grey(&file, index),
-        _ => colour(&file, index),
-    };
-    image.map_err(wrap)
+    read(&file, index).map_err(wrap)
+}
+
+/// Frame `frame`, counted from 0.
+pub(crate) fn read(file: &PixelFile, frame: u32) -> Result<Image, PixelError> {
+    match file.format.photometric {
+        Photometric::Monochrome1 | Photometric::Monochrome2 => grey(file, frame),
+        Photometric::Palette => palette(file, frame),
+        _ if file.format.samples == 1 => grey(file, frame),
+        _ => colour(file, frame),
+    }
 }
 
 fn grey(file: &PixelFile, frame: u32) -> Result<Image, PixelError> {
+    let mut values = vec![0.0; file.format.pixels()];
+    read_shown(file, frame, &mut values)?;
+    Ok(Image::Grey(shaped(&file.format, values)))
+}
+
+/// Modality values, more is brighter.
+pub(crate) fn read_shown(file: &PixelFile, frame: u32, values: &mut [f32]) -> Result<(), PixelError> {
     let format = &file.format;
-    let mut values = vec![0.0; format.pixels()];
-    file.read_grey(frame, &mut values)?;
+    file.read_grey(frame, values)?;
     if format.photometric == Photometric::Monochrome1 {
         // The ends of the stored range change places.
         let rescale = file.rescale(frame);
@@ -69,7 +79,7 @@ fn grey(file: &PixelFile, frame: u32) -> Result<Image, PixelError> {
         let sum = rescale.apply(format.largest()) + rescale.apply(lowest);
         values.iter_mut().for_each(|value| *value = sum - *value);
     }
-    Ok(Image::Grey(shaped(format, values)))
+    Ok(())
 }
 
 fn shaped(format: &PixelFormat, values: Vec<f32>) -> Array2<f32> {

@@ -37,4 +37,4 @@ pub use regular::LabelMap;
 pub use scan::Broken;
 pub use series::{DerivedImages, Hole, LeftOut, Reason, Stack, Stacks, has_holes, stacks, stacks_with};
 pub use uid::{BadUid, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, UID_LENGTH_MAX, Uid};
-pub use volume::{FrameRef, VOXELS_MAX, Volume, VolumeError, load_volume, load_volumes};
+pub use volume::{FrameRef, VOXELS_MAX, Volume, VolumeError, load_colour, load_volume, load_volumes};

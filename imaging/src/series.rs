@@ -6,6 +6,8 @@
 //! instance only its own stack of one member is known here; [`crate::load_volumes`] looks
 //! inside.
 
+use dicom_dictionary_std::uids;
+
 use crate::{
     geometry::{self, Plane, Point, cross, directions, dot, norm, sub},
     header::Header,
@@ -23,12 +25,12 @@ const PARALLEL: f64 = 1e-3;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stacks {
     pub stacks: Vec<Stack>,
-    /// Images that do not say where in the patient they lie (CR, MG, US): one by one.
-    pub flat: Vec<usize>,
+    /// Multi-frame instances that do not say as a whole where in the patient they lie.
+    pub unplaced: Vec<usize>,
     pub left_out: Vec<LeftOut>,
 }
 
-/// Parallel slices of one series, one for each place.
+/// Parallel slices of one series, one for each place; or one image without a place (CR, DX, MG, a photograph).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stack {
     pub series: SeriesUid,
@@ -129,7 +131,10 @@ pub(crate) fn sort(headers: &[Header], derived: DerivedImages, unit: Unit) -> St
             continue;
         }
         let (Some(position), Some(orientation)) = (header.position, header.orientation) else {
-            found.flat.push(index);
+            match unit {
+                Unit::Instance if header.number_of_frames <= 1 => found.stand_alone(headers, index),
+                Unit::Instance | Unit::Frame => found.unplaced.push(index),
+            }
             continue;
         };
         let Some(plane) = Bundle::of(header, orientation) else {
@@ -150,6 +155,28 @@ pub(crate) fn sort(headers: &[Header], derived: DerivedImages, unit: Unit) -> St
     found
 }
 
+impl Stacks {
+    /// An image without a place is a stack of its own; the same instance again is a duplicate.
+    fn stand_alone(&mut self, headers: &[Header], index: usize) {
+        let header = &headers[index];
+        let known = self.stacks.iter().find(|stack| {
+            stack.plane == Plane::Unplaced && headers[stack.members[0]].sop_instance == header.sop_instance
+        });
+        if let Some(known) = known {
+            self.left_out.push(LeftOut { index, reason: Reason::DuplicateOf(known.members[0]) });
+            return;
+        }
+        self.stacks.push(Stack {
+            series: header.series.clone(),
+            members: vec![index],
+            split: None,
+            holes: Vec::new(),
+            spacing: None,
+            plane: Plane::Unplaced,
+        });
+    }
+}
+
 fn reason_to_leave_out(header: &Header, derived: DerivedImages) -> Option<Reason> {
     let image_type = |value: usize| header.image_type.get(value).map_or("", String::as_str);
     let is_localizer = header.image_type.iter().any(|value| value == "LOCALIZER" || value == "SCOUT");
@@ -168,8 +195,19 @@ fn reason_to_leave_out(header: &Header, derived: DerivedImages) -> Option<Reason
         DerivedImages::Keep => None,
         DerivedImages::LeaveOut if image_type(0) == "DERIVED" => Some(Reason::Derived),
         DerivedImages::LeaveOut if image_type(1) == "SECONDARY" => Some(Reason::Secondary),
+        // Dose sheets and screen shots often say nothing of their type.
+        DerivedImages::LeaveOut if header.is_unplaced() && is_secondary_capture(header) => {
+            Some(Reason::Secondary)
+        }
         DerivedImages::LeaveOut => None,
     }
+}
+
+/// PS3.4 §B.5: Secondary Capture and its multi-frame kin.
+fn is_secondary_capture(header: &Header) -> bool {
+    let class = header.sop_class.as_str();
+    class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE
+        || class.strip_prefix(uids::SECONDARY_CAPTURE_IMAGE_STORAGE).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// One slice on its way into a stack: `height` is its position along the normal.

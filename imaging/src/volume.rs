@@ -3,20 +3,21 @@
 //! The grid is that of the source frames, one slice for each, where they were acquired: a
 //! label map on it maps back to the frames one to one. Values are modality units (Hounsfield
 //! for CT) after the rescale of each frame; MONOCHROME1 concerns display and changes nothing
-//! here. Padding of a CT takes the lowest measured value, because scanners put it far below
+//! here, but for an image without a place, which is as it is shown. Padding of a CT takes the lowest measured value, because scanners put it far below
 //! air; other modalities keep theirs. Missing slices do not stop loading: they are reported.
 
 use std::path::{Path, PathBuf};
 
-use ndarray::Array3;
+use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::{OpenError, PixelFile},
-    geometry::{GeometryError, Grid, Point},
+    geometry::{GeometryError, Grid, Plane, Point},
     head::HeadError,
     header::Header,
+    image::{self, Image},
     pixel::PixelError,
     series::{DerivedImages, Hole, LeftOut, Stack, Unit, sort},
     uid::{SeriesUid, SopClassUid, SopInstanceUid, Uid},
@@ -77,6 +78,8 @@ pub enum VolumeError {
         #[source]
         source: GeometryError,
     },
+    #[error("instance {sop} is a grey image, the model takes colour")]
+    NotColour { sop: SopInstanceUid },
     #[error("a volume of {0} voxels is larger than {VOXELS_MAX}")]
     TooLarge(u128),
     #[error("the stack cannot be resampled: {0}")]
@@ -105,6 +108,18 @@ pub fn load_volume(sources: &[(Header, PathBuf)]) -> Result<Volume, VolumeError>
 /// When they make none, or something cannot be read; it is named.
 pub fn load_volumes(sources: &[(Header, PathBuf)]) -> Result<Vec<Volume>, VolumeError> {
     plan(sources)?.iter().map(Plan::load).collect()
+}
+
+/// Red, green and blue of the one stack of colour images that `sources` make, each as a volume.
+///
+/// # Errors
+/// As [`load_volume`], and when an image is grey.
+pub fn load_colour(sources: &[(Header, PathBuf)]) -> Result<[Volume; 3], VolumeError> {
+    let plans = plan(sources)?;
+    match plans.as_slice() {
+        [one] => one.load_colour(),
+        several => Err(several_stacks(several)),
+    }
 }
 
 fn several_stacks(plans: &[Plan<'_>]) -> VolumeError {
@@ -143,7 +158,7 @@ fn plan(sources: &[(Header, PathBuf)]) -> Result<Vec<Plan<'_>>, VolumeError> {
         }
     }
     // A multi-frame instance says per frame where it lies; its header may say nothing.
-    for index in sorted.flat.iter().filter(|index| headers[**index].number_of_frames > 1) {
+    for index in sorted.unplaced.iter().filter(|index| headers[**index].number_of_frames > 1) {
         plans.extend(plan_multi_frame(&headers[*index], &sources[*index].1)?);
     }
     let Some(first) = plans.first_mut() else { return Err(VolumeError::NoStack(sorted.left_out)) };
@@ -199,13 +214,42 @@ fn plan_multi_frame<'a>(header: &Header, path: &'a Path) -> Result<Vec<Plan<'a>>
     Ok(sorted.stacks.into_iter().map(plan).collect())
 }
 
+impl Volume {
+    /// The plane of its slices; none for an image that does not say where in the patient it lies.
+    pub fn plane(&self) -> Plane {
+        if self.header.is_unplaced() { Plane::Unplaced } else { self.grid.plane() }
+    }
+}
+
 impl Plan<'_> {
     fn load(&self) -> Result<Volume, VolumeError> {
         let grid = self.grid()?;
         let voxels = self.voxels(&grid)?;
+        Ok(self.volume(grid, voxels))
+    }
+
+    fn load_colour(&self) -> Result<[Volume; 3], VolumeError> {
+        let grid = self.grid()?;
+        let mut planes = [(); 3].map(|()| Array3::zeros((grid.slices(), grid.rows(), grid.columns())));
+        for (number, slice) in self.slices.iter().enumerate() {
+            let file = open(&slice.header, slice.path)?;
+            slice.check_matrix(&file, &grid)?;
+            let shown =
+                image::read(&file, slice.frame.unwrap_or(0)).map_err(|error| slice.pixel_error(error))?;
+            let Image::Colour { values, .. } = shown else {
+                return Err(VolumeError::NotColour { sop: slice.header.sop_instance.clone() });
+            };
+            for (component, plane) in planes.iter_mut().enumerate() {
+                plane.index_axis_mut(Axis(0), number).assign(&values.index_axis(Axis(2), component));
+            }
+        }
+        Ok(planes.map(|voxels| self.volume(grid.clone(), voxels)))
+    }
+
+    fn volume(&self, grid: Grid, voxels: Array3<f32>) -> Volume {
         let mut header = self.slices[0].header.clone();
         header.number_of_frames = 1;
-        Ok(Volume {
+        Volume {
             frames: self.slices.iter().map(PlannedSlice::reference).collect(),
             grid,
             voxels,
@@ -213,7 +257,7 @@ impl Plan<'_> {
             split: self.split.clone(),
             holes: self.holes.clone(),
             left_out: self.left_out.clone(),
-        })
+        }
     }
 
     fn grid(&self) -> Result<Grid, VolumeError> {
@@ -221,8 +265,15 @@ impl Plan<'_> {
         let size = |edge: Option<u32>| edge.unwrap_or(0) as usize;
         let positions: Vec<Point> = self.slices.iter().filter_map(|slice| slice.header.position).collect();
         let thickness = first.spacing_between_slices.or(first.slice_thickness).unwrap_or(1.0);
-        let orientation = first.orientation.unwrap_or_default();
-        let spacing = first.pixel_spacing.unwrap_or_default();
+        let mut orientation = first.orientation.unwrap_or_default();
+        let mut spacing = first.pixel_spacing.unwrap_or_default();
+        let mut positions = positions;
+        if first.is_unplaced() {
+            // Its own plane stands in for the patient: columns grow along x, rows along y.
+            orientation = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+            spacing = first.pixel_spacing.unwrap_or([1.0, 1.0]);
+            positions = vec![[0.0; 3]];
+        }
         let grid = Grid::from_slices(
             [size(first.columns), size(first.rows)],
             orientation,
@@ -295,7 +346,12 @@ impl PlannedSlice<'_> {
             }
         };
         let frame = self.frame.unwrap_or(0);
-        file.read_grey(frame, place).map_err(|source| self.pixel_error(source))?;
+        let read = if self.header.is_unplaced() {
+            image::read_shown(file, frame, place)
+        } else {
+            file.read_grey(frame, place)
+        };
+        read.map_err(|source| self.pixel_error(source))?;
         let range = file.padding.map(|(low, high)| {
             let rescale = file.rescale(frame);
             let (low, high) = (rescale.apply(low), rescale.apply(high));

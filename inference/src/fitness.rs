@@ -4,7 +4,7 @@ use imaging::Volume;
 
 use crate::{
     image::rank::percentile,
-    package::{Fitness, Interval},
+    package::{Fitness, ImageInput, Interval},
     routing::plane_name,
 };
 
@@ -12,7 +12,12 @@ use crate::{
 const OUTLIER_PERCENT: f64 = 1.0;
 
 /// Why `volume` is not fit, none when it is.
-pub(crate) fn unfit(fitness: &Fitness, volume: &Volume) -> Option<String> {
+pub(crate) fn unfit(fitness: &Fitness, input: &ImageInput, volume: &Volume) -> Option<String> {
+    let asks_size =
+        input.spacing_mm.is_some() || fitness.in_plane_spacing_mm.is_some() || fitness.in_plane_mm.is_some();
+    if asks_size && volume.header.facts.pixel_spacing.is_none() && volume.header.is_unplaced() {
+        return Some("the image does not say how large its pixels are, and the model asks for it".to_owned());
+    }
     let [across, down, between] = volume.grid.spacing();
     let side = |axis: usize| volume.grid.dims[axis] as f64 * volume.grid.spacing()[axis];
     outside("the in-plane spacing", "mm", fitness.in_plane_spacing_mm, across)
@@ -40,7 +45,7 @@ fn outside(what: &str, unit: &str, declared: Option<Interval>, seen: f64) -> Opt
 
 fn wrong_plane(fitness: &Fitness, volume: &Volume) -> Option<String> {
     let declared = fitness.orientation.as_ref()?;
-    let seen = volume.grid.plane();
+    let seen = volume.plane();
     if declared.contains(&seen) {
         return None;
     }

@@ -192,6 +192,21 @@ impl Package {
         format!("{}@{}", self.id, self.version)
     }
 
+    /// What makes its images; none for models that take rows.
+    pub fn image_input(&self) -> Option<&ImageInput> {
+        match &self.task {
+            Task::Segmentation(task) => Some(&task.input),
+            Task::Classification(task) => Some(&task.input),
+            Task::Tabular(_) | Task::Fusion(_) => None,
+        }
+    }
+
+    /// Whether it can answer about an image that does not say where in the patient it lies: one that is
+    /// classified by itself. A segmentation there would have no place and no size.
+    pub fn takes_unplaced(&self) -> bool {
+        matches!(&self.task, Task::Classification(task) if task.input.layout != Layout::Volume)
+    }
+
     pub fn is_demonstration(&self) -> bool {
         self.intended_use == IntendedUse::Demonstration
     }

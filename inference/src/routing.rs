@@ -155,6 +155,7 @@ pub(crate) fn plane_name(plane: Plane) -> &'static str {
         Plane::Sagittal => "sagittal",
         Plane::Coronal => "coronal",
         Plane::Oblique => "oblique",
+        Plane::Unplaced => "unplaced",
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn prepare(
     let mut volumes = Vec::new();
     let mut irregular_source = None;
     for (place, volume) in channels.into_iter().map(Deidentified::into_inner).enumerate() {
-        if let Some(reason) = unfit(fitness, &volume) {
+        if let Some(reason) = unfit(fitness, input, &volume) {
             return Ok(Err(reason));
         }
         if place == 0 && !volume.grid.is_regular() {
@@ -67,7 +67,7 @@ pub(crate) fn prepare(
     let frame = |volume: &Volume| volume.header.facts.frame_of_reference.clone();
     let stranger =
         volumes.iter().position(|volume| frame(volume) != frame(&volumes[0]) || frame(volume).is_none());
-    match stranger.filter(|_| volumes.len() > 1) {
+    match stranger.filter(|_| input.series().len() > 1) {
         Some(place) => Ok(Err(format!(
             "the series for {} and {} share no frame of reference",
             input.channels[0].name, input.channels[place].name

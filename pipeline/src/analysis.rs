@@ -20,7 +20,7 @@ pub(crate) struct Analysis {
     pub(crate) answer: Answer,
     /// The frames of the first channel, slice by slice; empty when no volume could be made.
     pub(crate) frames: Vec<FrameRef>,
-    /// The voxels of the first channel, for a model that explains itself over them.
+    /// The voxels of the first channel, where they are shown below what was found.
     pub(crate) underlay: Option<Array3<f32>>,
 }
 
@@ -40,21 +40,35 @@ pub(crate) enum AnalysisError {
     NotForImages(String),
 }
 
+/// When the voxels are kept until the answer is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Underlay {
+    ForHeatmap,
+    Always,
+}
+
 pub(crate) fn run(
     model: &Model,
     channels: &[ChannelFiles],
+    underlay: Underlay,
     control: &Control<'_>,
 ) -> Result<Analysis, AnalysisError> {
     let mut volumes = Vec::with_capacity(channels.len());
+    let is_colour = model.package().image_input().is_some_and(|input| input.is_colour);
     for channel in channels {
-        match imaging::load_volume(channel) {
-            Ok(volume) => volumes.push(volume),
+        let loaded = if is_colour {
+            imaging::load_colour(channel).map(Vec::from)
+        } else {
+            imaging::load_volume(channel).map(|volume| vec![volume])
+        };
+        match loaded {
+            Ok(loaded) => volumes.extend(loaded),
             Err(error) => return Ok(not_analysed(&error)),
         }
     }
     let frames = volumes.first().map(|volume: &Volume| volume.frames.clone()).unwrap_or_default();
-    let underlay =
-        volumes.first().filter(|_| model.package().writes.heatmap).map(|volume| volume.voxels.clone());
+    let is_shown = underlay == Underlay::Always || model.package().writes.heatmap;
+    let underlay = volumes.first().filter(|_| is_shown).map(|volume| volume.voxels.clone());
     let inputs: Vec<_> = volumes.into_iter().map(deidentify).collect();
     let answer = match &model.package().task {
         Task::Segmentation(_) => match model.segment(inputs, control)? {

@@ -161,6 +161,7 @@ impl Looker {
             options: planned.options.clone(),
             priority: self.priority(picture, planned),
             inputs: planned.inputs.clone(),
+            stands_alone: planned.stands_alone,
             actor: "overread".to_owned(),
             request_id: None,
             created_at: self.config.clock.now(),

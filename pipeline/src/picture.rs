@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imaging::{Header, SeriesUid, SopInstanceUid, Stack, Stacks, StudyUid};
+use imaging::{Header, Plane, SeriesUid, SopInstanceUid, Stack, Stacks, StudyUid};
 use ledger::{Carrier, Door, Ending, Hold, InstanceRow, Ledger, Millis, SeriesRow, StudyRow};
 
 use crate::readiness::{Carriage, Geometry, SeriesFacts};
@@ -142,7 +142,7 @@ impl SeriesPicture {
 
     /// Whether there is anything in it that a model could look at.
     pub(crate) fn is_candidate(&self) -> bool {
-        !self.stacks.stacks.is_empty() || !self.stacks.flat.is_empty()
+        !self.stacks.stacks.is_empty() || !self.stacks.unplaced.is_empty()
     }
 
     /// Slices of a stack: its members, or the frames of the one member that has many.
@@ -195,9 +195,11 @@ fn geometry(headers: &[Header], stacks: &Stacks) -> Geometry {
     }
     let is_multi_frame =
         |stack: &Stack| stack.members.iter().any(|member| headers[*member].number_of_frames > 1);
-    match (stacks.stacks.as_slice(), stacks.flat.len()) {
+    match (stacks.stacks.as_slice(), stacks.unplaced.len()) {
         ([], 1) => Geometry::Single,
         ([], _) => Geometry::Unplaced,
+        // Each image stands for itself.
+        (all, 0) if all.iter().all(|stack| stack.plane == Plane::Unplaced) => Geometry::Single,
         ([stack], _) if is_multi_frame(stack) => Geometry::Single,
         (all, _) if all.iter().any(|stack| stack.members.len() < 2 && !is_multi_frame(stack)) => {
             Geometry::LoneSlice

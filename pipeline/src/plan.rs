@@ -29,6 +29,8 @@ pub(crate) struct PlannedJob {
     pub(crate) model: ModelRef,
     pub(crate) options: Value,
     pub(crate) inputs: Vec<JobInput>,
+    /// Its input is one image that stands for itself.
+    pub(crate) stands_alone: bool,
     /// Its series at the moment at which they were found whole; nothing when one of them is not.
     pub(crate) whole: Option<Vec<SeriesAt>>,
 }
@@ -70,6 +72,7 @@ impl Plan {
             },
             options,
             inputs: stacks.iter().map(|chosen| input(&picture.series[chosen.series_idx], chosen)).collect(),
+            stands_alone: stacks.iter().any(|chosen| chosen.stands_alone),
             whole: self.whole(picture, stacks),
         }
     }

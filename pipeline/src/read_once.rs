@@ -6,7 +6,8 @@
 use std::{io, path::PathBuf};
 
 use imaging::{Header, LabelMap, SeriesUid};
-use inference::{Control, Model};
+use inference::{Control, Heatmap, Model};
+use ndarray::Array3;
 use results::{Encoded, Identity};
 use serde_json::Value;
 use spool::Digest;
@@ -14,7 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    analysis::{self, AnalysisError, Answer, ChannelFiles},
+    analysis::{self, AnalysisError, Answer, ChannelFiles, Underlay},
     encode::{self, MakeError, Order},
     job_key::job_key,
     picture::{self, SeriesPicture},
@@ -40,6 +41,10 @@ pub struct Reading {
     pub objects: Vec<ReadObject>,
     /// The label map of a segmentation, on the grid of the series.
     pub labels: Option<LabelMap>,
+    /// Where a classification looked.
+    pub heatmap: Option<Heatmap>,
+    /// What the model looked at, slice by slice; nothing when no volume could be made.
+    pub voxels: Option<Array3<f32>>,
 }
 
 /// One object of a reading.
@@ -113,7 +118,7 @@ pub fn read_once(
     let chosen = choose(model, &series)?;
     let channels: Vec<ChannelFiles> =
         chosen.iter().map(|stack| channel(&series[stack.series_idx], stack, &readable)).collect();
-    let analysis = analysis::run(model, &channels, control)?;
+    let analysis = analysis::run(model, &channels, Underlay::Always, control)?;
     let first: Vec<PathBuf> = channels[0].iter().map(|(_, path)| path.clone()).collect();
     let made = encode::make(
         &Order {
@@ -125,9 +130,10 @@ pub fn read_once(
         },
         &analysis,
     )?;
-    let labels = match analysis.answer {
-        Answer::Segmentation(found) => Some(found.labels),
-        Answer::Classification(_) | Answer::NotAnalysed { .. } => None,
+    let (labels, heatmap) = match analysis.answer {
+        Answer::Segmentation(found) => (Some(found.labels), None),
+        Answer::Classification(found) => (None, found.heatmap),
+        Answer::NotAnalysed { .. } => (None, None),
     };
     Ok(Reading {
         series: chosen[0].series.clone(),
@@ -139,6 +145,8 @@ pub fn read_once(
             .map(|object| ReadObject { role: object.role, encoded: object.encoded })
             .collect(),
         labels,
+        heatmap,
+        voxels: analysis.underlay,
     })
 }
 

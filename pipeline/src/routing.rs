@@ -2,15 +2,13 @@
 //!
 //! A model of one channel gets one job for each series that suits it: a job needs only its
 //! own series, so it waits for no other. Where one series holds several stacks that suit
-//! (echoes, time points) the one with most slices is taken. A model of several channels gets
+//! (echoes, time points) the one with most slices is taken; images without a place in the
+//! patient (CR, DX, MG, photographs) stand for themselves and get one job each. A model of several channels gets
 //! one job, with the best stack for each channel; all must share the frame of reference of
 //! the first.
 
-use imaging::{Header, SeriesUid, Stack};
-use inference::{
-    Package, SeriesFacts,
-    package::{AppliesTo, Channel, Task},
-};
+use imaging::{Header, Plane, SeriesUid, Stack};
+use inference::{Package, SeriesFacts, package::Channel};
 use regex::Regex;
 use serde::Serialize;
 
@@ -53,6 +51,9 @@ pub struct ChosenStack {
     /// What tells it from the other stacks of the series.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// It is one image without a place in the patient, and stands for itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stands_alone: bool,
     #[serde(skip)]
     pub(crate) series_idx: usize,
 }
@@ -95,34 +96,31 @@ pub(crate) fn route(package: &Package, rules: &[SiteRule], series: &[SeriesPictu
         jobs: Vec::new(),
         not_chosen: Vec::new(),
     };
-    let Some(applies_to) = &package.applies_to else { return found };
     let rule = rules.iter().find(|rule| rule.model == package.id.as_str());
     match channels(package) {
         [] => {}
-        [channel] => one_channel(applies_to, channel, rule, series, &mut found),
-        several => several_channels(applies_to, several, rule, series, &mut found),
+        [channel] => one_channel(package, channel, rule, series, &mut found),
+        several => several_channels(package, several, rule, series, &mut found),
     }
     found
 }
 
 pub(crate) fn channels(package: &Package) -> &[Channel] {
-    match &package.task {
-        Task::Segmentation(task) => &task.input.channels,
-        Task::Classification(task) => &task.input.channels,
-        Task::Tabular(_) | Task::Fusion(_) => &[],
-    }
+    package.image_input().map_or(&[], |input| input.series())
 }
 
 fn one_channel(
-    applies_to: &AppliesTo,
+    package: &Package,
     channel: &Channel,
     rule: Option<&SiteRule>,
     series: &[SeriesPicture],
     found: &mut ModelRoute,
 ) {
     for (series_idx, picture) in series.iter().enumerate() {
-        let (suited, unsuited) = suited(applies_to, channel, rule, picture, series_idx);
+        let (suited, unsuited) = suited(package, channel, rule, picture, series_idx);
         found.not_chosen.extend(unsuited);
+        let (alone, suited): (Vec<_>, Vec<_>) = suited.into_iter().partition(|stack| stack.stands_alone);
+        found.jobs.extend(alone.into_iter().map(|image| vec![image]));
         let Some(best) = best(&suited) else { continue };
         for other in suited.iter().filter(|other| other.stack != best.stack) {
             let because = because("stack", "the stack with most slices", &format!("{} slices", other.slices));
@@ -137,7 +135,7 @@ fn one_channel(
 }
 
 fn several_channels(
-    applies_to: &AppliesTo,
+    package: &Package,
     channels: &[Channel],
     rule: Option<&SiteRule>,
     series: &[SeriesPicture],
@@ -147,7 +145,7 @@ fn several_channels(
     for channel in channels {
         let mut suited_here = Vec::new();
         for (series_idx, picture) in series.iter().enumerate() {
-            let (suited, unsuited) = suited(applies_to, channel, rule, picture, series_idx);
+            let (suited, unsuited) = suited(package, channel, rule, picture, series_idx);
             suited_here.extend(suited);
             found.not_chosen.extend(unsuited);
         }
@@ -175,7 +173,7 @@ fn frame_of_reference<'a>(series: &'a [SeriesPicture], chosen: &ChosenStack) -> 
 
 /// The stacks of a series that suit a channel, and the reasons why the others do not.
 fn suited(
-    applies_to: &AppliesTo,
+    package: &Package,
     channel: &Channel,
     rule: Option<&SiteRule>,
     picture: &SeriesPicture,
@@ -188,7 +186,7 @@ fn suited(
     }
     let (mut suited, mut unsuited) = (Vec::new(), Vec::new());
     for (number, stack) in (0_u32..).zip(&picture.stacks.stacks) {
-        match mismatch(applies_to, channel, rule, picture, stack) {
+        match mismatch(package, channel, rule, picture, stack) {
             Some(because) => unsuited.push(Unchosen { series: series.clone(), stack: Some(number), because }),
             None => suited.push(ChosenStack {
                 channel: channel.name.clone(),
@@ -196,6 +194,7 @@ fn suited(
                 stack: number,
                 slices: picture.slices(stack),
                 split: stack.split.clone(),
+                stands_alone: stack.plane == Plane::Unplaced,
                 series_idx,
             }),
         }
@@ -213,7 +212,7 @@ fn no_stack(picture: &SeriesPicture) -> Because {
 }
 
 fn mismatch(
-    applies_to: &AppliesTo,
+    package: &Package,
     channel: &Channel,
     rule: Option<&SiteRule>,
     picture: &SeriesPicture,
@@ -222,8 +221,18 @@ fn mismatch(
     let first = stack.members.first().map(|member| &picture.headers[*member])?;
     let facts = SeriesFacts::new(first, stack.plane, picture.slices(stack), &picture.calling_ae);
     site_mismatch(rule, &facts)
-        .or_else(|| applies_to.mismatch(&facts).map(Because::from))
+        .or_else(|| package.applies_to.as_ref()?.mismatch(&facts).map(Because::from))
         .or_else(|| channel.applies_to.mismatch(&facts).map(Because::from))
+        .or_else(|| (stack.plane == Plane::Unplaced && !takes_unplaced(package, &facts)).then(no_place))
+}
+
+/// A slice without a place is none: what comes as CT or MR and has no position shows something else.
+fn takes_unplaced(package: &Package, facts: &SeriesFacts) -> bool {
+    package.takes_unplaced() && !matches!(facts.modality.as_str(), "CT" | "MR" | "PT" | "NM")
+}
+
+fn no_place() -> Because {
+    because("images", "images with a position in the patient", "an image without one")
 }
 
 fn site_mismatch(rule: Option<&SiteRule>, facts: &SeriesFacts) -> Option<Because> {

@@ -86,6 +86,7 @@ pub(crate) async fn job(app: &TestApp, seeded: &Seeded) -> JobId {
             stack: 0,
             instances: vec![seeded.instance.clone()],
         }],
+        stands_alone: false,
         actor: "overread".to_owned(),
         request_id: None,
         created_at: app.now(),

@@ -1,6 +1,8 @@
 //! Series to stacks: order, splits, holes, and what is left out.
 
-use imaging::{DerivedImages, Header, Reason, SopInstanceUid, Uid, has_holes, stacks, stacks_with};
+use imaging::{
+    DerivedImages, Header, LeftOut, Plane, Reason, SopInstanceUid, Uid, has_holes, stacks, stacks_with,
+};
 
 fn slice(number: i32, z: f64) -> Header {
     let uid = |text: &str| Uid::parse(text).unwrap();
@@ -200,7 +202,28 @@ fn planes_series_and_sizes_do_not_mix() {
 fn images_without_a_place_in_the_patient_stand_alone() {
     let mut headers = series(2);
     headers.iter_mut().for_each(|header| header.position = None);
+    headers.push(headers[0].clone());
     let found = stacks(&headers);
-    assert_eq!(found.flat, [0, 1]);
-    assert!(found.stacks.is_empty());
+    assert!(found.unplaced.is_empty());
+    assert_eq!(found.stacks.iter().map(|stack| stack.members.as_slice()).collect::<Vec<_>>(), [[0], [1]]);
+    assert!(found.stacks.iter().all(|stack| stack.plane == Plane::Unplaced && stack.holes.is_empty()));
+    assert_eq!(found.left_out, [LeftOut { index: 2, reason: Reason::DuplicateOf(0) }]);
+}
+
+#[test]
+fn a_screen_shot_that_does_not_say_so_is_left_out() {
+    let mut headers = series(1);
+    headers[0].position = None;
+    headers[0].image_type.clear();
+    headers[0].sop_class = Uid::parse("1.2.840.10008.5.1.4.1.1.7").unwrap().into();
+    assert_eq!(stacks(&headers).left_out, [LeftOut { index: 0, reason: Reason::Secondary }]);
+}
+
+#[test]
+fn a_multi_frame_image_without_a_place_is_no_stack() {
+    let mut headers = series(1);
+    headers[0].position = None;
+    headers[0].number_of_frames = 30;
+    let found = stacks(&headers);
+    assert_eq!((found.unplaced.as_slice(), found.stacks.len()), ([0].as_slice(), 0));
 }

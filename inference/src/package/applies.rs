@@ -176,6 +176,7 @@ fn planes(section: &Section<'_>) -> Result<Option<Vec<Plane>>, PackageError> {
             ("sagittal", Plane::Sagittal),
             ("coronal", Plane::Coronal),
             ("oblique", Plane::Oblique),
+            ("unplaced", Plane::Unplaced),
         ])
     };
     field.list()?.iter().map(plane).collect::<Result<Vec<_>, _>>().map(Some)

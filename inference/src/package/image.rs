@@ -121,9 +121,16 @@ pub struct ImageInput {
     pub spacing_mm: Option<[f64; 3]>,
     pub tensor_axes: TensorAxes,
     pub channels: Vec<Channel>,
+    /// The channels are red, green and blue of one series of colour images.
+    pub is_colour: bool,
 }
 
 impl ImageInput {
+    /// The channels that are series of their own.
+    pub fn series(&self) -> &[Channel] {
+        if self.is_colour { &self.channels[..1] } else { &self.channels }
+    }
+
     pub(super) fn read(root: &Section<'_>) -> Result<Self, PackageError> {
         let section = root.required("input", "a table with `tensor` and `[[input.channel]]`")?.section()?;
         let input = Self {
@@ -137,9 +144,30 @@ impl ImageInput {
                 field.choice(&[("zyx", TensorAxes::Zyx), ("xyz", TensorAxes::Xyz)])
             })?,
             channels: channels(&section)?,
+            is_colour: section.boolean_or("colour", false)?,
         };
+        if input.is_colour {
+            input.check_colour(&section)?;
+        }
         section.done()?;
         Ok(input)
+    }
+}
+
+impl ImageInput {
+    fn check_colour(&self, section: &Section<'_>) -> Result<(), PackageError> {
+        if self.layout == Layout::Volume {
+            return Err(section.error("`input.colour` is for `dimensions = 2` only".to_owned()));
+        }
+        let (count, others) = (self.channels.len(), self.channels.iter().skip(1));
+        if count != 3 || others.into_iter().any(|channel| channel.applies_to != AppliesTo::default()) {
+            return Err(section.error(
+                "with `input.colour` expected three `[[input.channel]]`, for red, green and blue; \
+                 `applies_to` stands in the first"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -143,7 +143,7 @@ fn conditions_and_fitness_are_checked() {
         "modality = [\"MR\"]",
         "modality = [\"MR\"]\norientation = [\"flat\"]",
         "flat",
-        "`applies_to.orientation[0]` is \"flat\": expected one of \"axial\", \"sagittal\", \"coronal\", \"oblique\"",
+        "`applies_to.orientation[0]` is \"flat\": expected one of \"axial\", \"sagittal\", \"coronal\", \"oblique\", \"unplaced\"",
     );
     refuse(
         "[applies_to]",
@@ -173,6 +173,19 @@ fn the_input_is_checked() {
         "dimensions = 3\nspacing_mm = [1, 0, 1]",
         "spacing_mm",
         "`input.spacing_mm[1]` is 0: expected more than 0",
+    );
+    refuse(
+        "dimensions = 3",
+        "dimensions = 3\ncolour = true",
+        "[input]",
+        "`input.colour` is for `dimensions = 2` only",
+    );
+    refuse(
+        "dimensions = 3",
+        "dimensions = 2\ncolour = true",
+        "[input]",
+        "with `input.colour` expected three `[[input.channel]]`, for red, green and blue; `applies_to` stands in the \
+         first",
     );
     refuse(
         "dimensions = 3",

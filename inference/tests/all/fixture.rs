@@ -137,8 +137,13 @@ pub(crate) fn volume_on(grid: Grid, voxels: Array3<f32>) -> Deidentified<Volume>
         SeriesUid::from(uid("1.2.3.3")),
         uid("1.2.840.10008.1.2.1"),
     );
-    header.facts =
-        Facts { modality: "MR".into(), frame_of_reference: Some(uid("1.2.3.4")), ..Facts::default() };
+    header.facts = Facts {
+        modality: "MR".into(),
+        frame_of_reference: Some(uid("1.2.3.4")),
+        position: Some(grid.origin()),
+        orientation: Some(grid.orientation()),
+        ..Facts::default()
+    };
     deidentify(Volume {
         grid,
         voxels,

@@ -20,6 +20,8 @@ pub struct NewJob {
     pub priority: Priority,
     /// The channels, in the model's order.
     pub inputs: Vec<JobInput>,
+    /// The input is one image that stands for itself: other images of its series ask other questions.
+    pub stands_alone: bool,
     /// Who asked: an account, or `overread` by its rules.
     pub actor: String,
     pub request_id: Option<String>,
@@ -48,6 +50,12 @@ impl NewJob {
             return self.key.clone();
         }
         let mut question = format!("{} {}", self.model.id, self.study);
+        if self.stands_alone {
+            // The number of its stack changes as more images come, the image does not.
+            let images = self.inputs.iter().flat_map(|input| &input.instances);
+            images.for_each(|image| question.push_str(&format!(" image {image}")));
+            return question;
+        }
         for input in &self.inputs {
             question.push_str(&format!(" {}#{}", input.series, input.stack));
         }

@@ -98,6 +98,7 @@ pub(crate) fn new_job(study_number: u32, model_id: &str, key: &str) -> NewJob {
         options: json!({}),
         priority: Priority::Routine,
         inputs: vec![input],
+        stands_alone: false,
         actor: "overread".to_owned(),
         request_id: None,
         created_at: at(2),

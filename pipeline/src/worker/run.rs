@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, warn};
 
 use crate::{
-    analysis::{self, Analysis, AnalysisError, ChannelFiles},
+    analysis::{self, Analysis, AnalysisError, ChannelFiles, Underlay},
     config::PipelineConfig,
     destination::chain,
     kill_point::{self, KillPoint},
@@ -138,5 +138,5 @@ fn compute(model: &Model, channels: &[ChannelFiles], signals: &Signals) -> Resul
     };
     let cancelled = || signals.stop.load(Ordering::Relaxed);
     let control = Control { progress: &progress, cancelled: &cancelled, urgency: Urgency::Background };
-    analysis::run(model, channels, &control)
+    analysis::run(model, channels, Underlay::ForHeatmap, &control)
 }

@@ -11,4 +11,5 @@ mod policy;
 mod read_once;
 mod review;
 mod superseding;
+mod unplaced;
 mod world;
