@@ -6,12 +6,14 @@ mod doctor;
 mod echo;
 mod model;
 mod peer;
+mod preview;
 mod recover;
 mod route;
 mod run;
 mod seg;
 mod send;
 mod show;
+mod skeleton;
 pub(crate) mod terminal;
 
 use std::path::PathBuf;

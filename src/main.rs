@@ -8,6 +8,8 @@ mod demo;
 mod exit;
 mod findings;
 mod logging;
+mod nifti;
+mod picture;
 mod serve;
 mod service;
 mod store;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use inference::{Model, Package, Registry, Runtime};
 use serde_json::{Value, json};
 
-use super::{JsonFlag, Output, terminal};
+use super::{JsonFlag, Output, skeleton, terminal};
 use crate::{config::Config, exit::Failure, service::settings};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,13 @@ pub(crate) enum ModelCommand {
     /// Does with a package all that the server does before service, and prints its card.
     #[command(after_help = "Example:\n  overread model check models/mr-brain-seg")]
     Check(CheckArgs),
+    /// Writes a package to start from, with a comment at every line.
+    #[command(after_help = "\
+Examples:
+  overread model new models/my-model
+  overread model new models/my-model --task classification --weights export/best.onnx
+  overread model check --record models/my-model")]
+    New(skeleton::NewArgs),
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +41,7 @@ pub(crate) fn run(command: ModelCommand, config: &Config) -> Result<(), Failure>
     match command {
         ModelCommand::List(json) => Ok(list(config, json.output())?),
         ModelCommand::Check(args) => Ok(check(&args, config)?),
+        ModelCommand::New(args) => Ok(skeleton::make(&args)?),
     }
 }
 

@@ -1,32 +1,42 @@
-//! `overread run`: one model on one folder, without server, database or configuration.
+//! `overread run`: one model on one folder or NIfTI file, without server, database or configuration.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use inference::{Control, Model, Package, Urgency};
-use pipeline::{ReadOnce, Reading};
-use serde_json::json;
+use imaging::{LabelMap, SeriesUid};
+use inference::{Control, Findings, Heatmap, Model, Outcome, Package, Urgency, deidentify, package::Task};
+use ndarray::Array3;
+use pipeline::{ReadObject, ReadOnce, Reading};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{JsonFlag, Output, model::open_runtime, send, terminal};
-use crate::{config::Config, exit::Failure, service::settings, volume_file};
+use super::{
+    JsonFlag, Output,
+    model::open_runtime,
+    preview::{self, Drawn},
+    send, terminal,
+};
+use crate::{config::Config, exit::Failure, nifti, service::settings, volume_file};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   overread run --model mr-brain-seg --in study/ --out findings/
   overread run --model ./my-model --in study/ --out findings/ --json
+  overread run --model mr-brain-seg --in t1ce.nii.gz --out findings/
 
-Writes seg.dcm, sr.dcm, mask.nii.gz and findings.json. A demonstration model may be
-run here; what it writes says what it is.")]
+Writes seg.dcm, sr.dcm, heatmap.dcm (as the model says), mask.nii.gz, findings.json and
+preview-1.png … with what was found drawn over the image. A NIfTI file has no patient, so no
+DICOM object is made of it. A demonstration model may be run here; what it writes says what
+it is.")]
 pub(crate) struct RunArgs {
     /// The id of a model in models.dir, or the folder of a package.
     #[arg(long)]
     model: String,
-    /// Folder with DICOM files; one study.
-    #[arg(long = "in", value_name = "DIR")]
+    /// Folder with DICOM files of one study, or a NIfTI file (.nii, .nii.gz).
+    #[arg(long = "in", value_name = "DIR|FILE")]
     input: PathBuf,
     /// Folder for the findings; made when it is missing.
     #[arg(long, value_name = "DIR")]
@@ -43,20 +53,71 @@ fn read(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let package = find(&args.model, &config.models.dir)?;
     let runtime = open_runtime(config)?;
     let model = Model::open(&runtime, package, settings::device(config), settings::threads(config))?;
-    let mut files = Vec::new();
-    send::collect(&args.input, &mut files)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
 
-    let order = ReadOnce { installation: Uuid::new_v4(), written_at: OffsetDateTime::now_utc() };
     let bar = terminal::bar(1000, "reading");
     let progress = |done: f32| bar.set_position((done * 1000.0) as u64);
     let control = Control { progress: &progress, cancelled: &|| false, urgency: Urgency::Interactive };
-    let reading = pipeline::read_once(&model, &files, &order, &control);
+    let answer = if nifti::is_named_so(&args.input) {
+        of_nifti(&model, &args.input, &control)
+    } else {
+        of_dicom(&model, &args.input, &control)
+    };
     bar.finish_and_clear();
-    let reading =
-        reading.with_context(|| format!("cannot read {} with {}", args.input.display(), args.model))?;
-    let written = write(&reading, &args.out)?;
-    show(&reading, &written, args.json.output())
+    let answer =
+        answer.with_context(|| format!("cannot read {} with {}", args.input.display(), args.model))?;
+    let written = write(&answer, model.package(), &args.out)?;
+    show(&answer, &written, args.json.output())
+}
+
+/// What one run gave, whatever it was run on.
+struct Answer {
+    /// None for what never was a series.
+    series: Option<SeriesUid>,
+    findings: Value,
+    objects: Vec<ReadObject>,
+    labels: Option<LabelMap>,
+    heatmap: Option<Heatmap>,
+    voxels: Option<Array3<f32>>,
+}
+
+fn of_dicom(model: &Model, input: &Path, control: &Control<'_>) -> anyhow::Result<Answer> {
+    let mut files = Vec::new();
+    send::collect(input, &mut files)?;
+    let order = ReadOnce { installation: Uuid::new_v4(), written_at: OffsetDateTime::now_utc() };
+    let Reading { series, findings, objects, labels, heatmap, voxels, .. } =
+        pipeline::read_once(model, &files, &order, control)?;
+    Ok(Answer { series: Some(series), findings, objects, labels, heatmap, voxels })
+}
+
+/// The person who named the file says that it suits: a NIfTI file does not tell what it shows.
+fn of_nifti(model: &Model, input: &Path, control: &Control<'_>) -> anyhow::Result<Answer> {
+    let package = model.package();
+    let modalities = package.applies_to.as_ref().and_then(|applies_to| applies_to.modality.as_deref());
+    let modality = modalities.and_then(|modalities| modalities.first()).map_or("", String::as_str);
+    let volume = nifti::read(input, modality)?;
+    let voxels = Some(volume.voxels.clone());
+    let volumes = vec![deidentify(volume)];
+    let (findings, labels, heatmap) = match &package.task {
+        Task::Segmentation(_) => match model.segment(volumes, control)? {
+            Outcome::Findings(found) => {
+                (serde_json::to_value(Findings::Segmentation(found.findings))?, Some(found.labels), None)
+            }
+            Outcome::NotAnalysed { reason } => (not_analysed(&reason), None, None),
+        },
+        Task::Classification(_) => match model.classify(volumes, control)? {
+            Outcome::Findings(found) => {
+                (serde_json::to_value(Findings::Classification(found.findings))?, None, found.heatmap)
+            }
+            Outcome::NotAnalysed { reason } => (not_analysed(&reason), None, None),
+        },
+        Task::Tabular(_) | Task::Fusion(_) => bail!("{} takes no images", package.full_name()),
+    };
+    Ok(Answer { series: None, findings, objects: Vec::new(), labels, heatmap, voxels })
+}
+
+fn not_analysed(reason: &str) -> Value {
+    json!({ "outcome": "not_analysed", "reason": reason })
 }
 
 /// A folder is a package; a word is the id of one in `models.dir`.
@@ -90,7 +151,7 @@ fn find(model: &str, dir: &Path) -> anyhow::Result<Package> {
     bail!("there is no model {model:?} in {}; there are: {}", dir.display(), known.join(", "))
 }
 
-fn write(reading: &Reading, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn write(answer: &Answer, package: &Package, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let mut keep = |name: String, bytes: &[u8]| {
         let path = out.join(name);
@@ -98,29 +159,35 @@ fn write(reading: &Reading, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
         written.push(path);
         anyhow::Ok(())
     };
-    for (idx, object) in reading.objects.iter().enumerate() {
-        let first_of_role = reading.objects.iter().position(|other| other.role == object.role) == Some(idx);
+    for (idx, object) in answer.objects.iter().enumerate() {
+        let first_of_role = answer.objects.iter().position(|other| other.role == object.role) == Some(idx);
         let name =
             if first_of_role { format!("{}.dcm", object.role) } else { format!("{}-{idx}.dcm", object.role) };
         keep(name, &object.encoded.bytes)?;
     }
-    if let Some(labels) = &reading.labels {
+    if let Some(labels) = &answer.labels {
         keep("mask.nii.gz".to_owned(), &volume_file::nifti(labels)?)?;
     }
-    let findings = serde_json::to_string_pretty(&reading.findings)? + "\n";
+    if let Some(voxels) = &answer.voxels {
+        let (labels, heatmap) = (answer.labels.as_ref(), answer.heatmap.as_ref());
+        for (name, png) in preview::previews(&Drawn { package, voxels, labels, heatmap })? {
+            keep(name, &png)?;
+        }
+    }
+    let findings = serde_json::to_string_pretty(&answer.findings)? + "\n";
     keep("findings.json".to_owned(), findings.as_bytes())?;
     Ok(written)
 }
 
-fn show(reading: &Reading, written: &[PathBuf], output: Output) -> anyhow::Result<()> {
+fn show(answer: &Answer, written: &[PathBuf], output: Output) -> anyhow::Result<()> {
     match output {
         Output::Json => {
             let report =
-                json!({ "series_uid": reading.series, "findings": reading.findings, "files": written });
+                json!({ "series_uid": answer.series, "findings": answer.findings, "files": written });
             terminal::line(&serde_json::to_string_pretty(&report)?);
         }
         Output::Text => {
-            terminal::print(&crate::findings::table(&reading.findings));
+            terminal::print(&crate::findings::table(&answer.findings));
             for file in written {
                 terminal::line(&format!("wrote {}", file.display()));
             }

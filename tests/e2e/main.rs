@@ -7,6 +7,7 @@ mod faults;
 mod orthanc;
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests of the pipeline use more of it")]
 #[path = "../../pipeline/tests/it/phantom.rs"]
+mod packages;
 mod phantom;
 mod recover;
 mod refusals;
