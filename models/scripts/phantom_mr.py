@@ -13,7 +13,7 @@ What it is not: anatomy. A model trained on it has seen no patient.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class Ranges:
 
 
 TRAINING = Ranges()
+
+# The part of the training's ranges that is hardest to learn: large lesions with wide oedema, noise, soft boundaries.
+HARDER = replace(TRAINING, core_radius_mm=(13.0, 21.0), oedema_mm=(10.0, 18.0), core_roughness=(0.06, 0.16),
+                 lesions=(1, 2, 2), bias=(0.15, 0.32), noise=(0.03, 0.06), edge_mm=(1.2, 2.0), tilt_deg=(8.0, 24.0))
 
 # Every interval begins where the training's ends.
 HELD_OUT = Ranges(tilt_deg=(24.0, 27.0), shift_mm=(12.0, 15.0), brain_scale=(1.08, 1.11), ventricle_scale=(1.6, 1.8),
@@ -326,23 +330,25 @@ def _decoys(c: _Canvas, scene: Scene, hull: np.ndarray) -> None:
         c.paint(np.maximum(ellipsoid(p, centre, radii), hull + 3), scene.signal["csf"])
 
 
-def _paint_lesion(c: _Canvas, lesion: Lesion, hull: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray,
+def _paint_oedema(c: _Canvas, lesion: Lesion, hull: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray,
                   white: np.ndarray, labels: np.ndarray) -> None:
-    distance = np.maximum(lesion.distance(c.p), hull + 0.5)
-    texture = lesion.texture.at(c.p)
     reach = lesion.oedema_mm * (0.75 + 0.6 * lesion.halo.at(c.p))
-    swollen = np.clip(0.5 - (distance - reach) / 2.5, 0, 1)
+    swollen = np.clip(0.5 - (_core_distance(c, lesion, hull) - reach) / 2.5, 0, 1)
     swollen = swollen * c.cover(tissue) * c.cover(-ventricle) * (0.3 + 0.7 * white)
-    c.blend(swollen, lesion.oedema_signal * (1 + 0.04 * texture))
-    core = c.cover(distance)
+    c.blend(swollen, lesion.oedema_signal * (1 + 0.04 * lesion.texture.at(c.p)))
+    labels[swollen >= 0.5] = OEDEMA
+
+
+def _paint_core(c: _Canvas, lesion: Lesion, hull: np.ndarray, labels: np.ndarray) -> None:
+    distance, texture = _core_distance(c, lesion, hull), lesion.texture.at(c.p)
+    c.blend(c.cover(distance), lesion.core_signal * (1 + 0.1 * texture))
     if lesion.kind == "necrotic":
-        rim = 1 + 0.1 * texture
-        c.blend(core, lesion.core_signal * rim)
         c.paint(distance + lesion.rim_mm + 0.8 * texture, lesion.necrosis_signal * (1 + 0.06 * texture))
-    else:
-        c.blend(core, lesion.core_signal * (1 + 0.1 * texture))
-    labels[(swollen >= 0.5) & (labels != CORE)] = OEDEMA
     labels[distance < 0] = CORE
+
+
+def _core_distance(c: _Canvas, lesion: Lesion, hull: np.ndarray) -> np.ndarray:
+    return np.maximum(lesion.distance(c.p), hull + 0.5)
 
 
 def sample(scene: Scene, origin, spacing, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -366,8 +372,11 @@ def sample(scene: Scene, origin, spacing, shape) -> tuple[np.ndarray, np.ndarray
     ventricle = _ventricles(inner, scene)
     _decoys(inner, scene, hull[brain])
     brain_labels = np.zeros(int(brain.sum()), np.uint8)
+    # No core lies under another lesion's oedema: the truth must be there to be seen.
     for lesion in scene.lesions:
-        _paint_lesion(inner, lesion, hull[brain], tissue, ventricle, white, brain_labels)
+        _paint_oedema(inner, lesion, hull[brain], tissue, ventricle, white, brain_labels)
+    for lesion in scene.lesions:
+        _paint_core(inner, lesion, hull[brain], brain_labels)
     c.signal[brain], labels_near[brain] = inner.signal, brain_labels
 
     rng = np.random.default_rng((scene.seed, 1))

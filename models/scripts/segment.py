@@ -7,6 +7,7 @@ source grid, arg-max. Post-processing of pieces and holes is left out: figures o
 from __future__ import annotations
 
 import tomllib
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,18 @@ class Reference:
                 raise ValueError(f"this reference does not know the step {step['kind']}")
         return volume.astype(np.float32)
 
+    def _logits(self, window: np.ndarray) -> np.ndarray:
+        """The graph's answer, or the mean over the flips that the package asks for."""
+        axes = ["xyz".index(name) for name in self.description["output"].get("test_time_flips", [])]
+        total = None
+        for count in range(len(axes) + 1):
+            for flipped in combinations(axes, count):
+                turned = np.flip(window, [2 - axis for axis in flipped])
+                given = np.ascontiguousarray(turned[None, None])
+                logits = np.flip(self.session.run(["logits"], {"input": given})[0][0], [3 - axis for axis in flipped])
+                total = logits if total is None else total + logits
+        return total / 2 ** len(axes)
+
     def _windows(self, volume: np.ndarray) -> np.ndarray:
         window = self.description["window"]
         roi = window["roi"][::-1]
@@ -59,7 +72,7 @@ class Reference:
         total, sum_weight = None, np.zeros(padded.shape, np.float32)
         for start in positions(padded.shape, roi, window["overlap"]):
             cut = tuple(slice(s, s + r) for s, r in zip(start, roi))
-            logits = self.session.run(["logits"], {"input": padded[cut][None, None]})[0][0]
+            logits = self._logits(padded[cut])
             if total is None:
                 total = np.zeros((len(logits), *padded.shape), np.float32)
             total[(slice(None), *cut)] += logits * weight

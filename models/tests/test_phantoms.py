@@ -33,6 +33,27 @@ class MrPhantom(unittest.TestCase):
         expected = scene.turn @ scene.lesions[0].centre + scene.centre
         self.assertLess(float(np.linalg.norm(middle - expected)), 6.0)
 
+    def test_no_core_lies_hidden_under_the_oedema_of_another_lesion(self):
+        def is_near(scene) -> bool:
+            one, two = (scene.lesions + [None, None])[:2]
+            return two is not None and float(np.linalg.norm(one.centre - two.centre)) < 30
+        scene = next(s for s in map(phantom_mr.draw, range(400)) if is_near(s))
+        scene.noise = scene.bias_depth = 0.0
+        for lesion in scene.lesions:
+            lesion.oedema_signal = 100.0
+        image, labels, _ = phantom_mr.sample(scene, ORIGIN, SPACING, SHAPE)
+        self.assertGreater(float(image[labels == phantom_mr.OEDEMA].max()) / scene.gain, 90.0)
+        # At its edge a core covers half of what lies below it.
+        self.assertLess(float(image[labels == phantom_mr.CORE].max()) / scene.gain, 60.0)
+
+    def test_the_hard_part_of_the_training_ranges_is_a_part_of_them(self):
+        for one in fields(phantom_mr.TRAINING):
+            whole, part = getattr(phantom_mr.TRAINING, one.name), getattr(phantom_mr.HARDER, one.name)
+            if isinstance(whole, tuple):
+                self.assertTrue(min(whole) <= min(part) and max(part) <= max(whole), one.name)
+            else:
+                self.assertEqual(whole, part, one.name)
+
     def test_brightest_voxels_are_not_the_lesion(self):
         for seed in range(4):
             image, labels, _ = phantom_mr.sample(phantom_mr.draw(seed), ORIGIN, SPACING, SHAPE)

@@ -5,9 +5,9 @@ mod command;
 mod delivery;
 mod faults;
 mod orthanc;
+mod packages;
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests of the pipeline use more of it")]
 #[path = "../../pipeline/tests/it/phantom.rs"]
-mod packages;
 mod phantom;
 mod recover;
 mod refusals;
