@@ -11,12 +11,13 @@
     python train_mr_brain_seg.py $GO --peak 1.5e-3 --average 0.995 --steps-a-phantom 10 --seed 2 --checkpoint build/two.pt --steps 1700
     python train_mr_brain_seg.py export --checkpoint build/two.pt --package ../mr-brain-seg
     python train_mr_brain_seg.py $GO --peak 1e-3 --average 0.99 --steps-a-phantom 8 --seed 3 --checkpoint build/three.pt --steps 800 --stop 200
-    python train_mr_brain_seg.py $GO --peak 1e-3 --average 0.99 --steps-a-phantom 8 --seed 3 --checkpoint build/three.pt --steps 550
+    python train_mr_brain_seg.py $GO --peak 1e-3 --average 0.99 --steps-a-phantom 8 --seed 3 --checkpoint build/three.pt --steps 550 --stop 300
     python train_mr_brain_seg.py export --checkpoint build/three.pt --package ../mr-brain-seg
 
 These are the commands that made the weights that ship. `train` writes a checkpoint every 100 steps and goes on from an
 existing one; `--from` begins with the weights of an exported package. The learning rate follows a cosine that ends at
-`--steps`, so each second command cools down from where the one before stopped. Only `phantom_mr.TRAINING` ranges (of which
+`--steps`, so each second command cools down from where the one before stopped (the last one half of the way: what is exported
+is the average of the weights). Only `phantom_mr.TRAINING` ranges (of which
 `HARDER` is a part) and seeds below `HELD_OUT_SEED` are seen. All commands before `--seed 3` ran while the phantoms still let one
 lesion's oedema hide another one's core; who runs all of them again gets weights that never saw that.
 """
