@@ -67,8 +67,14 @@ pub(crate) struct FeatureView {
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<f64>,
     /// What becomes of a row without it: `nan`, `refuse`, or the number that stands for it.
-    #[schema(value_type = String)]
-    missing: serde_json::Value,
+    missing: MissingView,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum MissingView {
+    Rule(String),
+    Number(f64),
 }
 
 /// A value that is computed from others.
@@ -98,9 +104,9 @@ impl From<&Feature> for FeatureView {
             min: feature.range.and_then(|range| range.min),
             max: feature.range.and_then(|range| range.max),
             missing: match feature.missing {
-                Missing::Nan => json!("nan"),
-                Missing::Refuse => json!("refuse"),
-                Missing::Value(instead) => json!(instead),
+                Missing::Nan => MissingView::Rule("nan".to_owned()),
+                Missing::Refuse => MissingView::Rule("refuse".to_owned()),
+                Missing::Value(instead) => MissingView::Number(instead),
             },
         }
     }
