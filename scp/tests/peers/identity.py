@@ -4,7 +4,7 @@ Usage: identity.py PORT none|passcode|jwt [PRIMARY [SECONDARY]]
 """
 import sys
 
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
 
@@ -19,16 +19,14 @@ if kind != "none":
         identity.secondary_field = fields[1].encode()
     identity.positive_response_requested = True
     items.append(identity)
-refusals = []
 ae = AE(ae_title="PYNETDICOM")
 ae.add_requested_context(Verification)
-association = ae.associate(
-    "127.0.0.1", int(port), ae_title="OVERREAD", ext_neg=items,
-    evt_handlers=[(evt.EVT_REJECTED, lambda event: refusals.append(event.assoc.acceptor.primitive))])
+association = ae.associate("127.0.0.1", int(port), ae_title="OVERREAD", ext_neg=items)
 if association.is_established:
     answered = any(isinstance(item, UserIdentityNegotiation) for item in association.acceptor.user_information)
     print("accepted and answered" if answered else "accepted", f"{association.send_c_echo().Status:04X}")
     association.release()
 else:
-    refusal = refusals[0]
+    # Handlers of the refusal run beside us; the answer itself is kept before `associate` returns.
+    refusal = association.acceptor.primitive
     print("refused", refusal.result, refusal.result_source, refusal.diagnostic)
