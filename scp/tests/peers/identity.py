@@ -27,6 +27,7 @@ if association.is_established:
     print("accepted and answered" if answered else "accepted", f"{association.send_c_echo().Status:04X}")
     association.release()
 else:
-    # Handlers of the refusal run beside us; the answer itself is kept before `associate` returns.
+    # `associate` may return before the association's own thread has looked at the refusal.
+    association.join(timeout=30)
     refusal = association.acceptor.primitive
     print("refused", refusal.result, refusal.result_source, refusal.diagnostic)
