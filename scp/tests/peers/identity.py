@@ -4,7 +4,8 @@ Usage: identity.py PORT none|passcode|jwt [PRIMARY [SECONDARY]]
 """
 import sys
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
 
@@ -21,13 +22,16 @@ if kind != "none":
     items.append(identity)
 ae = AE(ae_title="PYNETDICOM")
 ae.add_requested_context(Verification)
-association = ae.associate("127.0.0.1", int(port), ae_title="OVERREAD", ext_neg=items)
+# The PDU itself: a refusal that comes at once closes the connection before pynetdicom's `associate` has
+# looked at it, which then speaks of an abort.
+refusals = []
+association = ae.associate(
+    "127.0.0.1", int(port), ae_title="OVERREAD", ext_neg=items,
+    evt_handlers=[(evt.EVT_PDU_RECV, lambda event: refusals.append(event.pdu))])
 if association.is_established:
     answered = any(isinstance(item, UserIdentityNegotiation) for item in association.acceptor.user_information)
     print("accepted and answered" if answered else "accepted", f"{association.send_c_echo().Status:04X}")
     association.release()
 else:
-    # `associate` may return before the association's own thread has looked at the refusal.
-    association.join(timeout=30)
-    refusal = association.acceptor.primitive
-    print("refused", refusal.result, refusal.result_source, refusal.diagnostic)
+    refusal = next(pdu for pdu in refusals if isinstance(pdu, A_ASSOCIATE_RJ))
+    print("refused", refusal.result, refusal.source, refusal.reason_diagnostic)
