@@ -2,23 +2,22 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::journal::PAYLOAD_BYTES_MAX;
+use crate::journal::Draft;
 
 /// Idle buffers that are held; more are freed.
 const IDLE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Buffers(Mutex<Vec<Draft>>);
 
 impl Buffers {
-    pub(crate) fn take(&self) -> Vec<u8> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| vec![0; PAYLOAD_BYTES_MAX])
+    pub(crate) fn take(&self) -> Draft {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+    pub(crate) fn give_back(&self, buffer: Draft) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && buffer.len() == PAYLOAD_BYTES_MAX {
+        if idle.len() < IDLE_MAX {
             idle.push(buffer);
         }
     }

@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     config::Durability,
-    journal::Receipt,
     outcome::{Conflict, InstanceKey, Replaced},
     spool::Spool,
     stored::Stored,
@@ -42,8 +41,8 @@ impl Spool {
         };
         let meta = first.file_meta().ok_or(io::ErrorKind::InvalidData)?;
         let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, &meta, REASON)?;
-        let receipt = self.0.journal.note_kept(&conflict.key, &[])?;
-        match self.put_in_place(&conflict.quarantined, &path, &receipt) {
+        let receipt = self.0.journal.note_kept(&conflict.key)?;
+        match self.put_in_place(&conflict.quarantined, &path) {
             Ok(()) => Ok(Replaced { quarantined, size_bytes: second.size_bytes(), receipt }),
             Err(error) => {
                 self.recorded(receipt);
@@ -53,10 +52,7 @@ impl Spool {
     }
 
     /// Moves a file out of quarantine, where it was flushed, to `path`, whatever is there.
-    fn put_in_place(&self, quarantined: &Path, path: &Path, receipt: &Receipt) -> io::Result<()> {
-        if self.0.durability == Durability::Power {
-            self.0.journal.flush(receipt)?;
-        }
+    fn put_in_place(&self, quarantined: &Path, path: &Path) -> io::Result<()> {
         fs::rename(quarantined, path)?;
         if self.0.durability == Durability::Power {
             self.0.layout.sync_folders(path)?;

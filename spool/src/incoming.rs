@@ -13,7 +13,7 @@ use crate::{
     digest::Digest,
     error::KeepError,
     head::Head,
-    journal::PAYLOAD_BYTES_MAX,
+    journal::{Draft, PAYLOAD_BYTES_MAX},
     layout::{Placed, Temporary},
     outcome::{Conflict, Disagreement, Fault, InstanceKey, Kept, Outcome, Same, Unusable},
     part10::{FileMeta, Seal, write_prologue},
@@ -29,7 +29,7 @@ pub struct Incoming {
     spool: Arc<Shared>,
     meta: FileMeta,
     /// The file's bytes that are not in `file` yet are `buffer[..filled]`.
-    buffer: Vec<u8>,
+    buffer: Draft,
     filled: usize,
     /// Until where the bytes in `buffer` are in the digest, or belong to the prologue.
     hashed: usize,
@@ -46,7 +46,7 @@ impl Incoming {
         let mut buffer = spool.buffers.take();
         let mut prologue = Vec::with_capacity(1024);
         let seal_at = write_prologue(&meta, &mut prologue);
-        buffer[..prologue.len()].copy_from_slice(&prologue);
+        buffer.file_mut()[..prologue.len()].copy_from_slice(&prologue);
         Self {
             head: Head::new(&meta.transfer_syntax),
             spool,
@@ -87,16 +87,16 @@ impl Incoming {
     /// # Errors
     /// When room must be made and cannot be.
     pub fn room(&mut self) -> Result<&mut [u8], KeepError> {
-        if self.filled == self.buffer.len() {
+        if self.filled == self.buffer.file().len() {
             self.spill()?;
         }
-        Ok(&mut self.buffer[self.filled..])
+        Ok(&mut self.buffer.file_mut()[self.filled..])
     }
 
     /// Says that `count` bytes were put where [`Incoming::room`] said.
     pub fn advance(&mut self, count: usize) {
         let end = self.filled + count;
-        self.head.push(&self.buffer[self.filled..end]);
+        self.head.push(&self.buffer.file()[self.filled..end]);
         self.filled = end;
         self.dataset_bytes += count as u64;
         self.file_bytes += count as u64;
@@ -105,7 +105,7 @@ impl Incoming {
     }
 
     fn hash(&mut self, end: usize) {
-        self.hasher.update(&self.buffer[self.hashed..end]);
+        self.hasher.update(&self.buffer.file()[self.hashed..end]);
         self.hashed = end;
     }
 
@@ -118,7 +118,7 @@ impl Incoming {
                 none.insert(self.spool.layout.new_temporary()?)
             }
         };
-        file.file.write_all(&self.buffer[..self.filled])?;
+        file.file.write_all(&self.buffer.file()[..self.filled])?;
         self.filled = 0;
         self.hashed = 0;
         Ok(())
@@ -134,10 +134,10 @@ impl Incoming {
         let seal = Seal { dataset_bytes: self.dataset_bytes, digest }.encode();
         match &mut self.file {
             Some(file) => {
-                file.file.write_all(&self.buffer[..self.filled])?;
+                file.file.write_all(&self.buffer.file()[..self.filled])?;
                 file.file.write_all_at(&seal, self.seal_at as u64)?;
             }
-            None => self.buffer[self.seal_at..self.seal_at + seal.len()].copy_from_slice(&seal),
+            None => self.buffer.file_mut()[self.seal_at..][..seal.len()].copy_from_slice(&seal),
         }
         match self.judge() {
             Ok(header) => self.place(header, digest),
@@ -198,26 +198,14 @@ impl Incoming {
         self.spool.durability == Durability::Power && self.file_bytes > PAYLOAD_BYTES_MAX as u64
     }
 
-    /// A short instance: its bytes go to the journal, whose flush it shares, and unflushed to its file.
+    /// A short instance: its bytes go to the journal, and unflushed to its file.
     fn note_with_payload(&mut self, key: &InstanceKey) -> Result<crate::Receipt, KeepError> {
-        let bytes = &self.buffer[..self.filled];
-        let payload = if self.spool.durability == Durability::Power { bytes } else { &[] };
-        let receipt = self.spool.journal.note_kept(key, payload)?;
-        let written = self.spool.layout.new_temporary().and_then(|mut file| {
-            file.file.write_all(bytes)?;
-            if self.spool.durability == Durability::Power {
-                self.spool.journal.flush(&receipt)?;
-            }
-            Ok(file)
-        });
-        match written {
-            Ok(file) => {
-                self.file = Some(file);
-                Ok(receipt)
-            }
+        let receipt = self.spool.journal.note_file(key, &mut self.buffer, self.filled)?;
+        match self.write_out() {
+            Ok(()) => Ok(receipt),
             Err(error) => {
                 self.spool.journal.recorded(receipt);
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -226,23 +214,17 @@ impl Incoming {
     fn note_without_payload(&mut self, key: &InstanceKey) -> Result<crate::Receipt, KeepError> {
         self.write_out()?;
         let file = self.file.as_ref().expect("written out");
-        let power = self.spool.durability == Durability::Power;
-        if power {
+        if self.spool.durability == Durability::Power {
             file.file.sync_all()?;
         }
-        let receipt = self.spool.journal.note_kept(key, &[])?;
-        if power && let Err(error) = self.spool.journal.flush(&receipt) {
-            self.spool.journal.recorded(receipt);
-            return Err(error.into());
-        }
-        Ok(receipt)
+        Ok(self.spool.journal.note_kept(key)?)
     }
 
     /// Makes sure that there is a temporary file with all bytes.
     fn write_out(&mut self) -> Result<(), KeepError> {
         if self.file.is_none() {
             let mut file = self.spool.layout.new_temporary()?;
-            file.file.write_all(&self.buffer[..self.filled])?;
+            file.file.write_all(&self.buffer.file()[..self.filled])?;
             self.file = Some(file);
         }
         Ok(())

@@ -1,19 +1,23 @@
 //! The intake journal: what makes an answer both quick and safe.
 //!
 //! Every instance is noted here before it is acknowledged. Under power durability the
-//! note holds the instance's bytes, and one flush of the journal serves all associations
-//! that wait at that moment; the instance's own file is written without a flush and gets
-//! to the disk later, with everything else, by one `syncfs` a segment. Under process
-//! durability the note is the key alone and nothing is flushed.
+//! note holds the instance's bytes and is on the disk when its one write returns: no flush,
+//! no new block, no copy in the page cache, and associations do not wait for each other. The
+//! instance's own file is written without a flush and gets to the disk later, with
+//! everything else, by one `syncfs` a segment. Under process durability the note is the key
+//! alone and nothing is flushed.
 //!
 //! A segment is used again when its files are on the disk *and* the ledger has recorded its
 //! instances. So after a crash the segments name every instance that the ledger may lack,
 //! and hold every file that the disk may lack: the start is bounded by their size
-//! (at most [`RETIRED_MAX`] + 2 segments), not by the spool's.
+//! (at most [`SEGMENTS_MAX`]), not by the spool's.
+//!
+//! A thread of its own does what takes long: it makes segments ready before they are
+//! needed and brings files to the disk. Intake waits for it only when it is far behind.
 //!
 //! Instances longer than [`PAYLOAD_BYTES_MAX`] are flushed by themselves and noted by key.
 
-mod flush;
+mod pages;
 mod segment;
 
 use std::{
@@ -29,20 +33,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use segment::{Kind, Leftover, Segment};
+pub(crate) use segment::{Draft, PAYLOAD_BYTES_MAX};
+use segment::{Kind, Leftover, Note, Segment};
 
 use crate::{config::Durability, outcome::InstanceKey};
 
-/// Longer files do not go through the journal.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// Segments that wait for the disk or the ledger; beyond that, intake waits.
-const RETIRED_MAX: usize = 3;
+/// Segments on the disk: the one in use, those that wait for the disk or the ledger, and the one
+/// that is ready. When none is ready, intake waits.
+const SEGMENTS_MAX: usize = 4;
 /// How long intake waits for a segment before it gives up on an instance.
 const SEGMENT_WAIT: Duration = Duration::from_secs(30);
 const POWER_SEGMENT_BYTES: u64 = 64 << 20;
 const PROCESS_SEGMENT_BYTES: u64 = 4 << 20;
-const PAGE_BYTES: u64 = 4096;
-const NOTE_BYTES: u64 = 512;
 
 /// Proof that an instance is in the journal until the ledger has it.
 #[derive(Debug)]
@@ -72,13 +74,57 @@ struct State {
     next_offset: u64,
     generation: u64,
     retired: VecDeque<Arc<Segment>>,
-    /// Set when the disk refused a flush or a segment: nothing can be promised any more.
+    /// Takes the place of the active one when that is full.
+    ready: Option<Segment>,
+    /// Why no segment could be made ready, for whoever waits for one.
+    refusal: Option<io::ErrorKind>,
+    /// Set when the disk refused what was to be durable: nothing can be promised any more.
     failure: Option<io::ErrorKind>,
     closed: bool,
 }
 
+/// What the journal's own thread does next.
+#[derive(Debug)]
+enum Chore {
+    Create {
+        generation: u64,
+    },
+    Reuse {
+        segment: Segment,
+        generation: u64,
+    },
+    /// The files of the oldest full segment are to be brought to the disk.
+    Sync(Arc<Segment>),
+}
+
+impl State {
+    fn next_chore(&mut self) -> Option<Chore> {
+        if self.ready.is_none() {
+            let done = self
+                .retired
+                .iter()
+                .position(|segment| segment.is_done() && Arc::strong_count(segment) == 1)
+                .and_then(|at| self.retired.remove(at))
+                .and_then(Arc::into_inner);
+            let may_create = self.refusal.is_none() && self.retired.len() + 1 < SEGMENTS_MAX;
+            if done.is_some() || may_create {
+                self.generation += 1;
+                let generation = self.generation;
+                return Some(match done {
+                    Some(segment) => Chore::Reuse { segment, generation },
+                    None => Chore::Create { generation },
+                });
+            }
+        }
+        let settled = |segment: &&Arc<Segment>| {
+            !segment.synced.load(Ordering::Acquire) && segment.unrecorded.load(Ordering::Acquire) == 0
+        };
+        self.retired.iter().find(settled).cloned().map(Chore::Sync)
+    }
+}
+
 impl Journal {
-    /// Starts an empty journal in `folder`, beside what [`read_leftovers`] found there.
+    /// Starts an empty journal in `folder`, beside what [`Leftovers::read`] found there.
     pub(crate) fn start(
         folder: &Path,
         durability: Durability,
@@ -90,8 +136,7 @@ impl Journal {
             Durability::Process => PROCESS_SEGMENT_BYTES,
         });
         let generation = after.generation + 1;
-        let written_ahead = if durability == Durability::Power { segment_bytes } else { 0 };
-        let active = Segment::create(folder, generation, written_ahead)?;
+        let active = Segment::create(folder, generation, durability, segment_bytes)?;
         Ok(Self {
             folder: folder.to_owned(),
             durability,
@@ -102,6 +147,8 @@ impl Journal {
                 next_offset: Segment::first_offset(),
                 generation,
                 retired: VecDeque::new(),
+                ready: None,
+                refusal: None,
                 failure: None,
                 closed: false,
             }),
@@ -109,41 +156,70 @@ impl Journal {
         })
     }
 
-    /// Notes that `key` is kept; `payload` is its file, or empty when the file is safe already.
+    /// Notes that `key` is kept. `length` bytes of the draft are its file, which under power
+    /// durability are on the disk when this returns.
     ///
     /// # Errors
     /// When the disk fails, or no segment came free in time because disk or ledger lag behind.
-    pub(crate) fn note_kept(&self, key: &InstanceKey, payload: &[u8]) -> io::Result<Receipt> {
-        let (segment, offset) = self.reserve(payload)?;
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        // The receipt exists before the note: whatever happens, the count goes down again with it.
-        let receipt = Receipt(Some(segment.clone()));
-        match segment.write(offset, sequence, Kind::Kept, key, payload) {
-            Ok(()) => Ok(receipt),
-            Err(error) => {
-                self.recorded(receipt);
-                Err(error)
+    pub(crate) fn note_file(
+        &self,
+        key: &InstanceKey,
+        draft: &mut Draft,
+        length: usize,
+    ) -> io::Result<Receipt> {
+        match self.durability {
+            Durability::Process => self.note_kept(key),
+            Durability::Power => {
+                self.note(Segment::bytes_with(length), Kind::Kept, key, |segment, offset, note| {
+                    segment.write_file(offset, note, draft, length)
+                })
             }
         }
     }
 
-    /// Notes that `key` is no longer kept, so that a replay does not bring it back.
-    pub(crate) fn note_deleted(&self, key: &InstanceKey) -> io::Result<()> {
-        let (segment, offset) = self.reserve(&[])?;
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let written = segment.write(offset, sequence, Kind::Deleted, key, &[]);
-        self.recorded(Receipt(Some(segment)));
-        written
+    /// Notes that `key` is kept, its file being as durable as it must be already.
+    ///
+    /// # Errors
+    /// As [`Journal::note_file`].
+    pub(crate) fn note_kept(&self, key: &InstanceKey) -> io::Result<Receipt> {
+        self.note_key(Kind::Kept, key)
     }
 
-    /// Returns when the note is on the disk. Only power durability needs it.
-    pub(crate) fn flush(&self, receipt: &Receipt) -> io::Result<()> {
-        let Some(segment) = &receipt.0 else { return Ok(()) };
-        let flushed = segment.flush();
-        if let Err(error) = &flushed {
-            self.lock().failure = Some(error.kind());
+    /// Notes that `key` is no longer kept, so that a replay does not bring it back.
+    pub(crate) fn note_deleted(&self, key: &InstanceKey) -> io::Result<()> {
+        let receipt = self.note_key(Kind::Deleted, key)?;
+        self.recorded(receipt);
+        Ok(())
+    }
+
+    fn note_key(&self, kind: Kind, key: &InstanceKey) -> io::Result<Receipt> {
+        self.note(Segment::bytes_of_key(self.durability), kind, key, |segment, offset, note| {
+            segment.write_key(offset, note, self.durability)
+        })
+    }
+
+    fn note(
+        &self,
+        bytes: u64,
+        kind: Kind,
+        key: &InstanceKey,
+        write: impl FnOnce(&Segment, u64, &Note<'_>) -> io::Result<()>,
+    ) -> io::Result<Receipt> {
+        let (segment, offset) = self.reserve(bytes)?;
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        // The receipt exists before the note: whatever happens, the count goes down again with it.
+        let receipt = Receipt(Some(segment.clone()));
+        match write(&segment, offset, &Note { sequence, kind, key }) {
+            Ok(()) => Ok(receipt),
+            Err(error) => {
+                self.recorded(receipt);
+                if self.durability == Durability::Power {
+                    // After a failed write nobody knows what of the segment the disk has.
+                    self.lock().failure = Some(error.kind());
+                }
+                Err(error)
+            }
         }
-        flushed
     }
 
     /// Gives back the receipt of an instance that the ledger has, or that was not kept after all.
@@ -156,10 +232,9 @@ impl Journal {
         }
     }
 
-    fn reserve(&self, payload: &[u8]) -> io::Result<(Arc<Segment>, u64)> {
-        let align = if self.durability == Durability::Power { PAGE_BYTES } else { NOTE_BYTES };
-        let bytes = Segment::record_bytes(payload).next_multiple_of(align);
+    fn reserve(&self, bytes: u64) -> io::Result<(Arc<Segment>, u64)> {
         let deadline = Instant::now() + SEGMENT_WAIT;
+        let mut asked = false;
         let mut state = self.lock();
         loop {
             if let Some(kind) = state.failure {
@@ -171,8 +246,20 @@ impl Journal {
                 state.active.unrecorded.fetch_add(1, Ordering::AcqRel);
                 return Ok((state.active.clone(), offset));
             }
-            if self.advance(&mut state)? {
+            if let Some(fresh) = state.ready.take() {
+                let full = std::mem::replace(&mut state.active, Arc::new(fresh));
+                state.next_offset = Segment::first_offset();
+                state.retired.push_back(full);
+                self.changed.notify_all();
                 continue;
+            }
+            if !std::mem::replace(&mut asked, true) {
+                // What hindered the last attempt may have passed.
+                state.refusal = None;
+                self.changed.notify_all();
+            }
+            if let Some(kind) = state.refusal {
+                return Err(kind.into());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -185,91 +272,71 @@ impl Journal {
         }
     }
 
-    /// Puts a fresh segment in the place of the full one; false when all are still needed.
-    fn advance(&self, state: &mut State) -> io::Result<bool> {
-        let done =
-            state.retired.iter().position(|segment| segment.is_done() && Arc::strong_count(segment) == 1);
-        if done.is_none() && state.retired.len() >= RETIRED_MAX {
-            return Ok(false);
-        }
-        let generation = state.generation + 1;
-        let fresh = match done.and_then(|at| state.retired.remove(at)).and_then(Arc::into_inner) {
-            Some(segment) => segment.reuse(&self.folder, generation),
-            None => {
-                let written_ahead = if self.durability == Durability::Power { self.segment_bytes } else { 0 };
-                Segment::create(&self.folder, generation, written_ahead)
-            }
-        }?;
-        state.generation = generation;
-        let full = std::mem::replace(&mut state.active, Arc::new(fresh));
-        state.next_offset = Segment::first_offset();
-        state.retired.push_back(full);
-        self.changed.notify_all();
-        Ok(true)
-    }
-
-    /// Brings the files of full segments to the disk, until the journal is closed. Runs on a thread of its own.
-    pub(crate) fn keep_syncing(&self, spool_root: &File) {
+    /// Makes segments ready and brings the files of full ones to the disk, until the journal is
+    /// closed. Runs on a thread of its own.
+    pub(crate) fn keep_ready(&self, spool_root: &File) {
         let mut state = self.lock();
         while !state.closed {
-            let waiting: Vec<_> = state
-                .retired
-                .iter()
-                .filter(|segment| !segment.synced.load(Ordering::Acquire))
-                .cloned()
-                .collect();
-            if waiting.is_empty() {
+            let Some(chore) = state.next_chore() else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            }
+            };
             drop(state);
-            let synced = self.bring_to_disk(spool_root, &waiting);
-            drop(waiting);
+            self.do_chore(chore, spool_root);
             state = self.lock();
-            if let Err(error) = synced {
-                tracing::error!(error = %error, "the spool cannot be brought to the disk; nothing more is accepted");
-                state.failure = Some(error.kind());
-            }
             self.changed.notify_all();
         }
     }
 
-    fn bring_to_disk(&self, spool_root: &File, segments: &[Arc<Segment>]) -> io::Result<()> {
-        // A note's writer renames its file after the note: wait until nobody is in between.
-        for segment in segments {
-            self.wait_until_settled(segment);
+    fn do_chore(&self, chore: Chore, spool_root: &File) {
+        let made = match chore {
+            Chore::Create { generation } => {
+                Segment::create(&self.folder, generation, self.durability, self.segment_bytes)
+            }
+            Chore::Reuse { segment, generation } => segment.reuse(generation),
+            Chore::Sync(segment) => {
+                if let Err(error) = self.bring_to_disk(spool_root, &segment) {
+                    tracing::error!(error = %error, "the spool cannot be brought to the disk; nothing more is accepted");
+                    self.lock().failure = Some(error.kind());
+                }
+                return;
+            }
+        };
+        match made {
+            Ok(segment) => self.lock().ready = Some(segment),
+            Err(error) => {
+                tracing::warn!(error = %error, "no segment of the intake journal could be made");
+                self.lock().refusal = Some(error.kind());
+            }
         }
+    }
+
+    /// The ledger has all instances of `segment`, which it gets after their files are in place.
+    fn bring_to_disk(&self, spool_root: &File, segment: &Segment) -> io::Result<()> {
         if self.durability == Durability::Power {
             rustix::fs::syncfs(spool_root)?;
         }
-        for segment in segments {
-            segment.synced.store(true, Ordering::Release);
-        }
+        segment.synced.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Waits until the ledger has all instances of `segment`, which it gets after their files are in place.
-    fn wait_until_settled(&self, segment: &Segment) {
-        let mut state = self.lock();
-        while segment.unrecorded.load(Ordering::Acquire) > 0 && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Ends the journal's thread, which is to be joined then.
+    pub(crate) fn stop(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
     }
 
-    /// Ends the syncing thread. When the ledger has everything, the next start has nothing to replay.
+    /// Removes the segments when the ledger has everything: the next start has nothing to replay.
     pub(crate) fn close(&self, spool_root: &File) {
-        let mut state = self.lock();
-        state.closed = true;
-        self.changed.notify_all();
-        let segments: Vec<_> = std::iter::once(&state.active).chain(&state.retired).cloned().collect();
-        drop(state);
-        if segments.iter().any(|segment| segment.unrecorded.load(Ordering::Acquire) > 0) {
+        let state = self.lock();
+        let segments = || std::iter::once(&state.active).chain(&state.retired).map(Arc::as_ref);
+        if segments().any(|segment| segment.unrecorded.load(Ordering::Acquire) > 0) {
             return;
         }
         if self.durability == Durability::Power && rustix::fs::syncfs(spool_root).is_err() {
             return;
         }
-        for segment in segments {
+        for segment in segments().chain(&state.ready) {
             if let Err(error) = std::fs::remove_file(segment.path()) {
                 tracing::warn!(error = %error, "a segment of the intake journal stays; it will be replayed");
             }
@@ -339,7 +406,7 @@ impl Leftovers {
     }
 }
 
-/// Starts the thread that brings full segments' files to the disk.
-pub(crate) fn spawn_syncing(journal: Arc<Journal>, spool_root: File) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("spool-sync".to_owned()).spawn(move || journal.keep_syncing(&spool_root))
+/// Starts the journal's own thread.
+pub(crate) fn spawn_keeper(journal: Arc<Journal>, spool_root: File) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("spool-journal".to_owned()).spawn(move || journal.keep_ready(&spool_root))
 }

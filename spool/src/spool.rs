@@ -16,7 +16,7 @@ use crate::{
     error::{KeepError, OpenError, PutError, ReadError},
     head::Head,
     incoming::Incoming,
-    journal::{Journal, Leftovers, Receipt, spawn_syncing},
+    journal::{Journal, Leftovers, Receipt, spawn_keeper},
     layout::Layout,
     outcome::{InstanceKey, Outcome},
     part10::{FileMeta, Prologue},
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) durability: Durability,
     leftovers: Mutex<Leftovers>,
-    syncing: Mutex<Option<JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
     root: File,
     /// Held for as long as this spool is open.
     _lock: File,
@@ -67,15 +67,15 @@ impl Spool {
         let root = File::open(&config.root).map_err(folder_error)?;
         let (journal, leftovers) = open_journal(&layout, &config, &root)
             .map_err(|source| OpenError::Journal { path: layout.journal(), source })?;
-        let syncing =
-            root.try_clone().and_then(|root| spawn_syncing(journal.clone(), root)).map_err(folder_error)?;
+        let keeper =
+            root.try_clone().and_then(|root| spawn_keeper(journal.clone(), root)).map_err(folder_error)?;
         Ok(Self(Arc::new(Shared {
             quarantine: Quarantine::new(&config.quarantine, config.durability),
             space: Space::new(&config.root, config.min_free_bytes),
             buffers: Buffers::default(),
             durability: config.durability,
             leftovers: Mutex::new(leftovers),
-            syncing: Mutex::new(Some(syncing)),
+            keeper: Mutex::new(Some(keeper)),
             layout,
             journal,
             root,
@@ -203,13 +203,14 @@ impl Spool {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.journal.close(&self.root);
-        let syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = syncing
+        self.journal.stop();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = keeper
             && thread.join().is_err()
         {
-            tracing::error!("the spool's syncing thread panicked");
+            tracing::error!("the spool's journal thread panicked");
         }
+        self.journal.close(&self.root);
     }
 }
 

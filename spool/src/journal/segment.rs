@@ -1,32 +1,35 @@
-//! One file of the journal: a header block, then records at aligned offsets.
+//! One file of the journal: a header page, then records at aligned offsets.
 //!
-//! A record is a fixed header, the key, and, under power durability, the whole file of the
-//! instance. Offsets are handed out before the bytes are written, so a crash may leave a
-//! gap before a record that was acknowledged; reading therefore goes on behind a gap. All
-//! of a record is covered by checksums, and a record of another generation does not count.
+//! A record is a fixed front with the key and, under power durability, the whole file of the
+//! instance, from the next page on. Offsets are handed out before the bytes are written, so a
+//! crash may leave a gap before a record that was acknowledged; reading therefore goes on
+//! behind a gap. All of a record is covered by checksums, and a record of another generation
+//! does not count.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use imaging::{SeriesUid, SopInstanceUid, StudyUid};
+use rustix::fs::{Advice, OFlags};
 
-use super::flush::GroupFlush;
-use crate::outcome::InstanceKey;
+use super::pages::{PAGE_BYTES, Pages};
+use crate::{config::Durability, outcome::InstanceKey};
 
-const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG1";
-const RECORD_MAGIC: &[u8; 8] = b"OVRDREC1";
-const SEGMENT_HEADER_BYTES: u64 = 4096;
-const RECORD_HEADER_BYTES: usize = 56;
-/// Three UIDs of at most 64 characters and two separators.
-const KEY_BYTES_MAX: usize = 3 * 64 + 2;
+const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG2";
+const RECORD_MAGIC: &[u8; 8] = b"OVRDREC2";
+/// Magic, generation, sequence, length, kind, length of the key, checksums; then the key.
+const FRONT_BYTES: usize = 256;
+const KEY_AT: usize = 56;
 /// Records are looked for at multiples of this; under power durability they start at
 /// multiples of a page, so that an unfinished write never touches the page of a finished one.
 const SCAN_STEP: u64 = 512;
+/// Longer files do not go through the journal.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,35 @@ impl Kind {
     fn decode(code: u32) -> Option<Self> {
         [Self::Kept, Self::Deleted].into_iter().find(|&kind| kind as u32 == code)
     }
+}
+
+/// A file that is being received, laid out so that it becomes a record without being moved.
+#[derive(Debug)]
+pub(crate) struct Draft(Pages);
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self(Pages::zeroed(PAGE_BYTES + PAYLOAD_BYTES_MAX))
+    }
+}
+
+impl Draft {
+    /// The room for the file.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.0[PAGE_BYTES..]
+    }
+
+    pub(crate) fn file_mut(&mut self) -> &mut [u8] {
+        &mut self.0[PAGE_BYTES..]
+    }
+}
+
+/// What stands in the front of a record.
+#[derive(Debug)]
+pub(super) struct Note<'a> {
+    pub(super) sequence: u64,
+    pub(super) kind: Kind,
+    pub(super) key: &'a InstanceKey,
 }
 
 /// A record as it was found after a crash.
@@ -54,9 +86,9 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Segment {
     path: PathBuf,
+    /// Under power durability a write is on the disk when it returns, and passes by the page cache.
     file: File,
     generation: u64,
-    flush: GroupFlush,
     /// Records that the ledger does not have yet.
     pub(super) unrecorded: AtomicU64,
     /// All files of its records are on the disk by themselves.
@@ -64,44 +96,49 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Makes an empty segment; `room` bytes are written ahead so that later flushes need no new blocks.
-    pub(super) fn create(folder: &Path, generation: u64, room: u64) -> io::Result<Self> {
+    /// Makes an empty segment. Under power durability its `room` is written ahead, so that later writes
+    /// need no new blocks.
+    pub(super) fn create(
+        folder: &Path,
+        generation: u64,
+        durability: Durability,
+        room: u64,
+    ) -> io::Result<Self> {
         let path = folder.join(format!("{generation:016x}.log"));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        let zeros = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < room {
-            let count = zeros.len().min(usize::try_from(room - at).unwrap_or(usize::MAX));
-            file.write_all_at(&zeros[..count], at)?;
-            at += count as u64;
-        }
-        Self::start(path, file, generation)
+        Self::create_at(&path, folder, generation, durability, room).inspect_err(|_| {
+            // Half a segment holds nothing; the next start would pass over it.
+            let _ = std::fs::remove_file(&path);
+        })
+    }
+
+    fn create_at(
+        path: &Path,
+        folder: &Path,
+        generation: u64,
+        durability: Durability,
+        room: u64,
+    ) -> io::Result<Self> {
+        let plain = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let file = match durability {
+            Durability::Process => plain,
+            Durability::Power => {
+                write_ahead(&plain, room)?;
+                open_durable(path)?
+            }
+        };
+        let segment = Self::start(path.to_owned(), file, generation)?;
+        File::open(folder)?.sync_all()?;
+        Ok(segment)
     }
 
     /// Takes a segment that nobody needs any more into use again.
-    pub(super) fn reuse(self, folder: &Path, generation: u64) -> io::Result<Self> {
-        let path = folder.join(format!("{generation:016x}.log"));
-        std::fs::rename(&self.path, &path)?;
-        Self::start(path, self.file, generation)
+    pub(super) fn reuse(self, generation: u64) -> io::Result<Self> {
+        Self::start(self.path, self.file, generation)
     }
 
     fn start(path: PathBuf, file: File, generation: u64) -> io::Result<Self> {
-        let mut header = [0; 16];
-        header[..8].copy_from_slice(SEGMENT_MAGIC);
-        header[8..].copy_from_slice(&generation.to_le_bytes());
-        file.write_all_at(&header, 0)?;
-        file.sync_all()?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(Self {
-            path,
-            file,
-            generation,
-            flush: GroupFlush::default(),
-            unrecorded: AtomicU64::new(0),
-            synced: AtomicBool::new(false),
-        })
+        write_header(&file, generation)?;
+        Ok(Self { path, file, generation, unrecorded: AtomicU64::new(0), synced: AtomicBool::new(false) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -109,53 +146,114 @@ impl Segment {
     }
 
     pub(super) fn first_offset() -> u64 {
-        SEGMENT_HEADER_BYTES
+        PAGE_BYTES as u64
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.synced.load(Ordering::Acquire) && self.unrecorded.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn record_bytes(payload: &[u8]) -> u64 {
-        (RECORD_HEADER_BYTES + KEY_BYTES_MAX + payload.len()) as u64
+    /// What a record takes that holds a file of `payload` bytes, under power durability.
+    pub(super) fn bytes_with(payload: usize) -> u64 {
+        (PAGE_BYTES + payload.next_multiple_of(PAGE_BYTES)) as u64
     }
 
-    /// Writes one record at `offset`, which the caller owns.
-    pub(super) fn write(
+    /// What a record takes that holds the key alone.
+    pub(super) fn bytes_of_key(durability: Durability) -> u64 {
+        match durability {
+            Durability::Power => PAGE_BYTES as u64,
+            Durability::Process => SCAN_STEP,
+        }
+    }
+
+    /// Writes the record of a key at `offset`, which the caller owns.
+    pub(super) fn write_key(&self, offset: u64, note: &Note<'_>, durability: Durability) -> io::Result<()> {
+        let front = self.front(note, &[]);
+        match durability {
+            Durability::Process => self.file.write_all_at(&front, offset),
+            Durability::Power => {
+                let mut page = Pages::zeroed(PAGE_BYTES);
+                page[..FRONT_BYTES].copy_from_slice(&front);
+                self.file.write_all_at(&page, offset)
+            }
+        }
+    }
+
+    /// Writes a record with the first `length` bytes of the draft's file at `offset`, which the caller owns.
+    pub(super) fn write_file(
         &self,
         offset: u64,
-        sequence: u64,
-        kind: Kind,
-        key: &InstanceKey,
-        payload: &[u8],
+        note: &Note<'_>,
+        draft: &mut Draft,
+        length: usize,
     ) -> io::Result<()> {
-        let key = format!("{}\n{}\n{}", key.study, key.series, key.sop_instance);
-        let mut front = vec![0; RECORD_HEADER_BYTES + KEY_BYTES_MAX];
-        front[..8].copy_from_slice(RECORD_MAGIC);
-        front[8..16].copy_from_slice(&self.generation.to_le_bytes());
-        front[16..24].copy_from_slice(&sequence.to_le_bytes());
-        front[24..32].copy_from_slice(&(payload.len() as u64).to_le_bytes());
-        front[32..36].copy_from_slice(&(kind as u32).to_le_bytes());
-        front[36..40].copy_from_slice(&u32::try_from(key.len()).expect("three UIDs").to_le_bytes());
-        front[40..44].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        front[RECORD_HEADER_BYTES..][..key.len()].copy_from_slice(key.as_bytes());
-        let checksum = front_checksum(&front);
-        front[44..48].copy_from_slice(&checksum.to_le_bytes());
-        if !payload.is_empty() {
-            self.file.write_all_at(payload, offset + front.len() as u64)?;
-        }
-        self.file.write_all_at(&front, offset)
+        let front = self.front(note, &draft.file()[..length]);
+        draft.0[..FRONT_BYTES].copy_from_slice(&front);
+        let end = length.next_multiple_of(PAGE_BYTES);
+        draft.file_mut()[length..end].fill(0);
+        self.file.write_all_at(&draft.0[..PAGE_BYTES + end], offset)
     }
 
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.flush.flush(&self.file)
+    fn front(&self, note: &Note<'_>, payload: &[u8]) -> [u8; FRONT_BYTES] {
+        let key = format!("{}\n{}\n{}", note.key.study, note.key.series, note.key.sop_instance);
+        let mut front = [0; FRONT_BYTES];
+        front[..8].copy_from_slice(RECORD_MAGIC);
+        front[8..16].copy_from_slice(&self.generation.to_le_bytes());
+        front[16..24].copy_from_slice(&note.sequence.to_le_bytes());
+        front[24..32].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+        front[32..36].copy_from_slice(&(note.kind as u32).to_le_bytes());
+        front[36..40].copy_from_slice(&u32::try_from(key.len()).expect("three UIDs").to_le_bytes());
+        front[40..44].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        front[KEY_AT..][..key.len()].copy_from_slice(key.as_bytes());
+        let checksum = front_checksum(&front);
+        front[44..48].copy_from_slice(&checksum.to_le_bytes());
+        front
     }
 }
 
-fn front_checksum(front: &[u8]) -> u32 {
+/// Writes zeros until `room` and forgets them: direct writes would have to push them out of the cache.
+fn write_ahead(file: &File, room: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < room {
+        let count = zeros.len().min(usize::try_from(room - at).unwrap_or(usize::MAX));
+        file.write_all_at(&zeros[..count], at)?;
+        at += count as u64;
+    }
+    file.sync_all()?;
+    // Advice alone: a file system may do without.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+    Ok(())
+}
+
+/// Opens a segment so that each write is on the disk when it returns; past the page cache, where the file
+/// system can.
+fn open_durable(path: &Path) -> io::Result<File> {
+    let open =
+        |flags: OFlags| OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let direct = open(OFlags::DIRECT | OFlags::DSYNC).and_then(|file| {
+        file.write_all_at(&Pages::zeroed(PAGE_BYTES), 0)?;
+        Ok(file)
+    });
+    match direct {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            open(OFlags::DSYNC)
+        }
+        other => other,
+    }
+}
+
+fn write_header(file: &File, generation: u64) -> io::Result<()> {
+    let mut header = Pages::zeroed(PAGE_BYTES);
+    header[..8].copy_from_slice(SEGMENT_MAGIC);
+    header[8..16].copy_from_slice(&generation.to_le_bytes());
+    file.write_all_at(&header, 0)
+}
+
+fn front_checksum(front: &[u8; FRONT_BYTES]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&front[..44]);
-    hasher.update(&front[RECORD_HEADER_BYTES..]);
+    hasher.update(&front[KEY_AT..]);
     hasher.finalize()
 }
 
@@ -180,8 +278,8 @@ impl Leftover {
     pub(super) fn records(&self) -> io::Result<Vec<Found>> {
         let length = self.file.metadata()?.len();
         let mut found = Vec::new();
-        let mut at = SEGMENT_HEADER_BYTES;
-        while at + (RECORD_HEADER_BYTES + KEY_BYTES_MAX) as u64 <= length {
+        let mut at = Segment::first_offset();
+        while at + FRONT_BYTES as u64 <= length {
             match self.record_at(at, length)? {
                 Some(record) => {
                     at = record.payload.end.next_multiple_of(SCAN_STEP);
@@ -194,7 +292,7 @@ impl Leftover {
     }
 
     fn record_at(&self, at: u64, length: u64) -> io::Result<Option<Found>> {
-        let mut front = [0; RECORD_HEADER_BYTES + KEY_BYTES_MAX];
+        let mut front = [0; FRONT_BYTES];
         self.file.read_exact_at(&mut front, at)?;
         let u64_at =
             |start: usize| u64::from_le_bytes(front[start..start + 8].try_into().expect("eight bytes"));
@@ -206,10 +304,9 @@ impl Leftover {
         {
             return Ok(None);
         }
-        let start = at + front.len() as u64;
+        let start = at + if u64_at(24) > 0 { PAGE_BYTES as u64 } else { FRONT_BYTES as u64 };
         let Some(end) = start.checked_add(u64_at(24)).filter(|&end| end <= length) else { return Ok(None) };
-        let key =
-            front.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + u32_at(36) as usize).and_then(parse_key);
+        let key = front.get(KEY_AT..KEY_AT + u32_at(36) as usize).and_then(parse_key);
         let (Some(kind), Some(key)) = (Kind::decode(u32_at(32)), key) else { return Ok(None) };
         if self.checksum(start, end)? != u32_at(40) {
             return Ok(None);
