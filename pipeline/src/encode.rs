@@ -83,7 +83,7 @@ fn segmentation(
     let mut objects = Vec::new();
     let mut written = vec![None; segments.len()];
     if order.package.writes.seg.is_some() {
-        let input = SegmentationInput { production, source, segments: &segments };
+        let input = SegmentationInput { production, source, segments: &segments, probabilities: None };
         for (part, made) in (0_u32..).zip(results::segmentation(&input, found.labels.labels.view())?) {
             for (place, number) in written.iter_mut().zip(&made.numbers) {
                 if let Some(number) = number {
@@ -107,7 +107,8 @@ fn segmentation(
 }
 
 pub(crate) fn segment(found: &Found) -> Segment {
-    let mut segment = Segment::new(found.value, &found.name, found.category.clone(), found.kind.clone());
+    let mut segment =
+        Segment::new(u16::from(found.value), &found.name, found.category.clone(), found.kind.clone());
     segment.region.clone_from(&found.region);
     segment.color = found.color.map(|color| color.0);
     segment

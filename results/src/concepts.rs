@@ -18,6 +18,11 @@ impl Concept {
 
 /// Derivation of a segmentation (CID 7203).
 pub(crate) const SEGMENTATION: Concept = Concept("113076", "DCM", "Segmentation");
+/// Derivation of a map of what a model computed (CID 7203).
+pub(crate) const UNSPECIFIED_CALCULATION: Concept =
+    Concept("113097", "DCM", "Unspecified method of calculation");
+/// Name of what a real world value is (CID 7180).
+pub(crate) const QUANTITY: Concept = Concept("246205007", "SCT", "Quantity");
 /// Purpose of a source image (CID 7202).
 pub(crate) const SOURCE_IMAGE: Concept =
     Concept("121322", "DCM", "Source image for image processing operation");
@@ -105,6 +110,7 @@ pub(crate) const PROBABILITY: Concept = Concept("122157", "DCM", "Probability");
 pub(crate) const MILLILITER: Concept = Concept("ml", "UCUM", "ml");
 pub(crate) const MILLIMETER: Concept = Concept("mm", "UCUM", "mm");
 pub(crate) const PERCENT: Concept = Concept("%", "UCUM", "Percent");
+pub(crate) const NO_UNITS: Concept = Concept("1", "UCUM", "no units");
 pub(crate) const PIXELS: Concept = Concept("{pixels}", "UCUM", "pixels");
 pub(crate) const HOUNSFIELD: Concept = Concept("[hnsf'U]", "UCUM", "Hounsfield unit");
 pub(crate) const ARBITRARY: Concept = Concept("[arb'U]", "UCUM", "arbitrary unit");

@@ -73,11 +73,11 @@ impl Description {
 }
 
 /// What labels of both forms must keep.
-fn check_label(value: u64, codes: &[Option<&Code>]) -> Result<u8, String> {
-    let value = match u8::try_from(value) {
+fn check_label(value: u64, codes: &[Option<&Code>]) -> Result<u16, String> {
+    let value = match u16::try_from(value) {
         Ok(0) => return Err("is the background and not described".into()),
         Ok(value) => value,
-        Err(_) => return Err("is larger than 255".into()),
+        Err(_) => return Err("is larger than 65535".into()),
     };
     for code in codes.iter().flatten() {
         if code.value.is_empty() || code.scheme.is_empty() || code.meaning.is_empty() {

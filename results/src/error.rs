@@ -17,11 +17,15 @@ pub enum EncodeError {
         source_columns: usize,
     },
     #[error("the label map has value {value} on slice {slice}, which no segment describes")]
-    UndescribedValue { value: u8, slice: usize },
+    UndescribedValue { value: u16, slice: usize },
     #[error("two segments have the value {0}")]
-    RepeatedValue(u8),
+    RepeatedValue(u16),
     #[error("the value 0 is the background and cannot be a segment")]
     BackgroundSegment,
+    #[error("{probabilities} probability maps are given for {segments} segments")]
+    Probabilities { probabilities: usize, segments: usize },
+    #[error("a label map cannot be made of probabilities")]
+    NoLabels,
     #[error("cannot read the label map")]
     Labels(#[source] std::io::Error),
     #[error("a report needs at least one finding")]

@@ -4,7 +4,7 @@
 //! source frames. The colours are for people; the numbers of the answer are in the report. What a
 //! demonstration model looked at says so in the picture itself, where no viewer can leave it out.
 
-use dicom_core::{PrimitiveValue, dicom_value, value::C};
+use dicom_core::{PrimitiveValue, VR, dicom_value, value::C};
 use dicom_dictionary_std::{tags, uids};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
@@ -55,7 +55,7 @@ pub fn heatmap(input: &HeatmapInput<'_>) -> Result<Encoded, EncodeError> {
     dataset.set_items(tags::SOURCE_IMAGE_SEQUENCE, sources);
     groups(&mut dataset, frames);
     let mut encoded = Encoded::begin(Role::Heatmap, &dataset, uids::EXPLICIT_VR_LITTLE_ENDIAN)?;
-    append_pixel_data(&mut encoded.bytes, 3 * input.heat.len() as u64, |bytes| {
+    append_pixel_data(&mut encoded.bytes, VR::OB, 3 * input.heat.len() as u64, |bytes| {
         let gray = Gray::of(input.underlay);
         for (slice, heat) in input.heat.axis_iter(Axis(0)).enumerate() {
             let underlay = input.underlay.map(|underlay| underlay.index_axis_move(Axis(0), slice));

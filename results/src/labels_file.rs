@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{LabelPlanes, Source};
+use crate::{LabelPlane, LabelPlanes, Source};
 
 /// Why a file cannot be used as a label map.
 #[derive(Debug, thiserror::Error)]
@@ -90,22 +90,22 @@ impl Number {
         }
     }
 
-    /// Labels from 0 to 255; appends them to `labels`.
+    /// Labels from 0 to 65535; appends them to `labels`.
     ///
     /// # Errors
     /// A value that is none of them.
-    fn labels(self, bytes: &[u8], order: ByteOrder, labels: &mut Vec<u8>) -> Result<(), f64> {
-        if self == Self::U8 {
+    fn labels(self, bytes: &[u8], order: ByteOrder, labels: &mut Labels) -> Result<(), f64> {
+        if let (Self::U8, Labels::Bytes(labels)) = (self, &mut *labels) {
             labels.extend_from_slice(bytes);
             return Ok(());
         }
         for chunk in bytes.chunks_exact(self.size()) {
             let value = self.value(chunk, order);
             // NaN is not equal to itself and is refused with the rest
-            if value != f64::from(value as u8) {
+            if value != f64::from(value as u16) {
                 return Err(value);
             }
-            labels.push(value as u8);
+            labels.push(value as u16);
         }
         Ok(())
     }
@@ -131,11 +131,57 @@ impl Number {
     }
 }
 
+/// Labels in bytes, until one comes that is too large for them.
+#[derive(Debug, PartialEq, Eq)]
+enum Labels {
+    Bytes(Vec<u8>),
+    Words(Vec<u16>),
+}
+
+impl Labels {
+    fn new() -> Self {
+        Self::Bytes(Vec::new())
+    }
+
+    /// Bytes again, with the room that there is.
+    fn clear(&mut self) {
+        match self {
+            Self::Bytes(labels) => labels.clear(),
+            Self::Words(_) => *self = Self::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(labels) => labels.len(),
+            Self::Words(labels) => labels.len(),
+        }
+    }
+
+    fn push(&mut self, value: u16) {
+        match (&mut *self, u8::try_from(value)) {
+            (Self::Bytes(labels), Ok(value)) => labels.push(value),
+            (Self::Words(labels), _) => labels.push(value),
+            (Self::Bytes(labels), Err(_)) => {
+                let words = labels.iter().copied().map(u16::from).chain([value]).collect();
+                *self = Self::Words(words);
+            }
+        }
+    }
+
+    fn plane(&self) -> LabelPlane<'_> {
+        match self {
+            Self::Bytes(labels) => LabelPlane::Bytes(labels),
+            Self::Words(labels) => LabelPlane::Words(labels),
+        }
+    }
+}
+
 /// The error of a value that is no label, for a reader in the middle of a slice.
 fn no_label(value: f64) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("{value} is no label: labels are whole numbers from 0 to 255"),
+        format!("{value} is no label: labels are whole numbers from 0 to 65535"),
     )
 }
 
@@ -144,28 +190,30 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(number: Number, bytes: &[u8], order: ByteOrder, expected: Result<&[u8], f64>) {
-        let mut labels = Vec::new();
+    fn check(number: Number, bytes: &[u8], order: ByteOrder, expected: Result<Labels, f64>) {
+        let mut labels = Labels::new();
         let got = number.labels(bytes, order, &mut labels);
-        assert_eq!(got.map(|()| labels.as_slice()), expected);
+        assert_eq!(got.map(|()| labels), expected);
     }
 
     #[test]
     fn every_kind_of_number_is_a_label_when_it_is_whole_and_small() {
         use ByteOrder::{Big, Little};
-        check(Number::U8, &[1, 255], Little, Ok(&[1, 255]));
+        let bytes = |labels: &[u8]| Ok(Labels::Bytes(labels.to_vec()));
+        check(Number::U8, &[1, 255], Little, bytes(&[1, 255]));
         check(Number::I8, &[0xff], Little, Err(-1.0));
-        check(Number::I16, &[3, 0, 0, 1], Little, Err(256.0));
-        check(Number::U16, &[0, 7], Big, Ok(&[7]));
+        check(Number::I16, &[3, 0, 0, 1, 4, 0], Little, Ok(Labels::Words(vec![3, 256, 4])));
+        check(Number::U16, &[0, 7], Big, bytes(&[7]));
         check(Number::I32, &(-2i32).to_le_bytes(), Little, Err(-2.0));
-        check(Number::F32, &2.0f32.to_be_bytes(), Big, Ok(&[2]));
+        check(Number::U32, &65_536u32.to_le_bytes(), Little, Err(65_536.0));
+        check(Number::F32, &2.0f32.to_be_bytes(), Big, bytes(&[2]));
         check(Number::F64, &2.5f64.to_le_bytes(), Little, Err(2.5));
-        check(Number::I64, &9i64.to_le_bytes(), Little, Ok(&[9]));
+        check(Number::I64, &9i64.to_le_bytes(), Little, bytes(&[9]));
     }
 
     #[test]
     fn what_is_no_number_is_no_label() {
-        let mut labels = Vec::new();
+        let mut labels = Labels::new();
         assert!(Number::F32.labels(&f32::NAN.to_le_bytes(), ByteOrder::Little, &mut labels).is_err());
     }
 }

@@ -20,6 +20,7 @@ mod follow_up;
 mod heatmap;
 mod identity;
 mod labels_file;
+mod parametric_map;
 mod picture;
 mod production;
 mod report;
@@ -40,13 +41,16 @@ pub use follow_up::{
 pub use heatmap::{HeatmapInput, heatmap};
 pub use identity::{Identity, Role};
 pub use labels_file::{LabelsFileError, open_labels};
+pub use parametric_map::{ParametricMapInput, parametric_map};
 pub use production::{
-    Algorithm, Compression, DEMONSTRATION_NOTICE, EmptyFrames, IntendedUse, Packing, Production, Profile,
-    SegmentationType,
+    Algorithm, Background, Compression, DEMONSTRATION_NOTICE, EmptyFrames, IntendedUse, Packing, Production,
+    Profile, SegmentationType,
 };
 pub use report::{ReportInput, report};
 pub use segment::{AlgorithmType, Segment};
-pub use segmentation::{LabelPlanes, Segmentation, SegmentationInput, segmentation, segmentation_of_planes};
+pub use segmentation::{
+    LabelPlane, LabelPlanes, Segmentation, SegmentationInput, segmentation, segmentation_of_planes,
+};
 pub use source::{Measures, Plane, Source, SourceError, SourceFrame, SourceInstance};
 pub use summary::{SummaryInput, summary};
 pub use validate::{Violation, validate};

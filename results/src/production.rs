@@ -51,6 +51,8 @@ pub struct Profile {
     pub compression: Compression,
     pub packing: Packing,
     pub empty_frames: EmptyFrames,
+    /// Of label maps; other segmentations have none.
+    pub background: Background,
 }
 
 impl Default for Profile {
@@ -62,6 +64,7 @@ impl Default for Profile {
             compression: Compression::None,
             packing: Packing::OneFile,
             empty_frames: EmptyFrames::LeaveOut,
+            background: Background::Implied,
         }
     }
 }
@@ -98,4 +101,18 @@ pub enum Packing {
 pub enum EmptyFrames {
     LeaveOut,
     Keep,
+}
+
+/// How a label map says that the pixels with value 0 belong to no segment.
+///
+/// PS3.3 §C.8.20.2.3.3 wants an item for every pixel value that occurs, 0 as well. Readers were
+/// built before that: they count from one, and list "Background" among the findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// By Pixel Padding Value (0028,0120) alone: segments are numbered from one without a gap, as in
+    /// every other segmentation.
+    Implied,
+    /// By an item with number 0 as well, to the letter of the standard. It stands last, because
+    /// viewers colour segments by their position.
+    Described,
 }

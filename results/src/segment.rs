@@ -6,7 +6,7 @@ use imaging::Code;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// The value of its voxels in the label map; 0 is the background.
-    pub value: u8,
+    pub value: u16,
     /// What the viewer's list shows.
     pub label: String,
     pub description: Option<String>,
@@ -47,7 +47,7 @@ impl AlgorithmType {
 
 impl Segment {
     /// A label of a model: automatic, no modifiers, colour and tracking left to the writer.
-    pub fn new(value: u8, label: &str, category: Code, property_type: Code) -> Self {
+    pub fn new(value: u16, label: &str, category: Code, property_type: Code) -> Self {
         Self {
             value,
             label: label.into(),

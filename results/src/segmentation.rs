@@ -12,18 +12,24 @@ mod pack;
 mod pixels;
 mod rle;
 
+use std::collections::HashSet;
+
 use dicom_dictionary_std::uids;
 use imaging::Uid;
 use ndarray::ArrayView3;
 
 use crate::{
-    Compression, EncodeError, Encoded, Packing, Production, Role, Segment, SegmentationType, Source, validate,
+    Compression, EncodeError, Encoded, Packing, Production, Role, Segment, SegmentationType, Source,
+    concepts::SEGMENTATION, validate,
 };
 
-use frames::{Content, Scan};
-pub(crate) use image::frame_of_reference;
-pub use labels::LabelPlanes;
-pub(crate) use pixels::append_pixel_data;
+pub(crate) use frames::Content;
+use frames::Scan;
+pub(crate) use groups::Groups;
+pub(crate) use image::{dimensions, frame_of_reference, lossy_compression, referenced_series, shared_groups};
+pub use labels::{LabelPlane, LabelPlanes};
+use pixels::Voxels;
+pub(crate) use pixels::{append_element, append_pixel_data};
 
 /// What a segmentation is made of, besides the label map.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +38,9 @@ pub struct SegmentationInput<'a> {
     pub source: &'a Source,
     /// What the values of the label map mean; 0 is the background and not listed.
     pub segments: &'a [Segment],
+    /// For each of the segments how probable it is at each voxel. With these a FRACTIONAL segmentation
+    /// holds probabilities; without, the label map as 0 and 1. Other forms do not look at them.
+    pub probabilities: Option<&'a [ArrayView3<'a, f32>]>,
 }
 
 /// One segmentation object.
@@ -62,7 +71,7 @@ pub fn segmentation(
     input: &SegmentationInput<'_>,
     labels: ArrayView3<'_, u8>,
 ) -> Result<Vec<Segmentation>, EncodeError> {
-    segmentation_of_planes(input, &mut labels::ArrayPlanes(labels))
+    segmentation_of_planes(input, &mut labels::ArrayPlanes::new(labels))
 }
 
 /// As [`segmentation`], with slices that are read one at a time.
@@ -74,32 +83,47 @@ pub fn segmentation_of_planes(
     labels: &mut dyn LabelPlanes,
 ) -> Result<Vec<Segmentation>, EncodeError> {
     check(input, labels.shape())?;
-    let mut scan = Scan::of(input, labels)?;
+    let is_fractional = input.production.profile.segmentation == SegmentationType::Fractional;
+    let (mut scan, mut voxels) = match input.probabilities.filter(|_| is_fractional) {
+        Some(probabilities) => {
+            check_probabilities(input, probabilities)?;
+            (Scan::of_probabilities(probabilities)?, Voxels::Probabilities(probabilities))
+        }
+        None => (Scan::of_labels(input, labels)?, Voxels::Labels(labels)),
+    };
     let present: Vec<usize> = (0..input.segments.len()).filter(|&index| scan.is_present(index)).collect();
     let files: Vec<Vec<usize>> = match input.production.profile.packing {
         _ if present.is_empty() => Vec::new(),
         Packing::OneFile => vec![present],
         Packing::FilePerSegment => present.into_iter().map(|index| vec![index]).collect(),
     };
-    files.into_iter().map(|members| write(input, &mut scan, labels, &members)).collect()
+    files.into_iter().map(|members| write(input, &mut scan, &mut voxels, &members)).collect()
 }
 
 fn write(
     input: &SegmentationInput<'_>,
     scan: &mut Scan,
-    labels: &mut dyn LabelPlanes,
+    voxels: &mut Voxels<'_>,
     members: &[usize],
 ) -> Result<Segmentation, EncodeError> {
     let part = part(input, members);
-    let segments: Vec<Numbered<'_>> = (1..)
-        .zip(members)
-        .map(|(number, &index)| Numbered { segment: &input.segments[index], index, number })
+    // there are no more values than numbers
+    let segments: Vec<Numbered<'_>> = members
+        .iter()
+        .zip(1..=u16::MAX)
+        .map(|(&index, number)| Numbered { segment: &input.segments[index], index, number })
         .collect();
     let content = Content::of(input, scan, &segments);
     let head = image::head(input, &segments, &content, &part);
     let mut encoded = Encoded::begin(Role::Segmentation, &head, transfer_syntax(input.production))?;
-    groups::append(&mut encoded.bytes, input, &content)?;
-    pixels::append(&mut encoded.bytes, input, scan, labels, &segments, &content)?;
+    Groups {
+        source: input.source,
+        content: &content,
+        derivation: SEGMENTATION,
+        by_segment: input.production.profile.segmentation != SegmentationType::LabelMap,
+    }
+    .append(&mut encoded.bytes);
+    pixels::append(&mut encoded.bytes, input, scan, voxels, &segments, &content)?;
     validate(&encoded.bytes, Some(input.source)).map_err(EncodeError::Invalid)?;
     let mut numbers = vec![None; input.segments.len()];
     for numbered in &segments {
@@ -116,23 +140,39 @@ fn part(input: &SegmentationInput<'_>, members: &[usize]) -> String {
     }
 }
 
-fn check(input: &SegmentationInput<'_>, [slices, rows, columns]: [usize; 3]) -> Result<(), EncodeError> {
-    let source = input.source;
-    let (source_rows, source_columns) = (source.rows() as usize, source.columns() as usize);
-    let frames = source.frames().len();
-    if (slices, rows, columns) != (frames, source_rows, source_columns) {
-        return Err(EncodeError::Shape { slices, rows, columns, frames, source_rows, source_columns });
-    }
-    let mut seen = [false; 256];
+fn check(input: &SegmentationInput<'_>, shape: [usize; 3]) -> Result<(), EncodeError> {
+    check_shape(input.source, shape)?;
+    let mut seen = HashSet::new();
     for segment in input.segments {
         if segment.value == 0 {
             return Err(EncodeError::BackgroundSegment);
         }
-        if std::mem::replace(&mut seen[usize::from(segment.value)], true) {
+        if !seen.insert(segment.value) {
             return Err(EncodeError::RepeatedValue(segment.value));
         }
     }
     Ok(())
+}
+
+fn check_probabilities(
+    input: &SegmentationInput<'_>,
+    probabilities: &[ArrayView3<'_, f32>],
+) -> Result<(), EncodeError> {
+    if probabilities.len() != input.segments.len() {
+        let (probabilities, segments) = (probabilities.len(), input.segments.len());
+        return Err(EncodeError::Probabilities { probabilities, segments });
+    }
+    probabilities.iter().try_for_each(|segment| check_shape(input.source, segment.dim().into()))
+}
+
+/// Whether a volume has the source's frames, rows and columns.
+pub(crate) fn check_shape(source: &Source, [slices, rows, columns]: [usize; 3]) -> Result<(), EncodeError> {
+    let (source_rows, source_columns) = (source.rows() as usize, source.columns() as usize);
+    let frames = source.frames().len();
+    if (slices, rows, columns) == (frames, source_rows, source_columns) {
+        return Ok(());
+    }
+    Err(EncodeError::Shape { slices, rows, columns, frames, source_rows, source_columns })
 }
 
 /// Tracking id and UID of a segment: its own, or derived from the job; equal in SEG and SR.

@@ -3,7 +3,7 @@
 //! A Secondary Capture (PS3.3 §A.8.1) in the study of its source. The page names no patient: who it
 //! belongs to is said by the data set alone, so that a picture that is copied out of it names nobody.
 
-use dicom_core::{PrimitiveValue, dicom_value};
+use dicom_core::{PrimitiveValue, VR, dicom_value};
 use dicom_dictionary_std::{tags, uids};
 use time::OffsetDateTime;
 
@@ -58,7 +58,7 @@ pub fn summary(input: &SummaryInput<'_>) -> Result<Encoded, EncodeError> {
     image(&mut dataset, input.production, rows);
     let mut encoded = Encoded::begin(Role::Summary, &dataset, uids::EXPLICIT_VR_LITTLE_ENDIAN)?;
     let length = 3 * COLUMNS * usize::from(rows);
-    append_pixel_data(&mut encoded.bytes, length as u64, |bytes| {
+    append_pixel_data(&mut encoded.bytes, VR::OB, length as u64, |bytes| {
         let start = bytes.len();
         bytes.resize(start + length, 0);
         draw(&mut Picture::new(&mut bytes[start..], COLUMNS), &lines);

@@ -79,6 +79,7 @@ pub fn validate(bytes: &[u8], source: Option<&Source>) -> Result<(), Vec<Violati
         uids::SEGMENTATION_STORAGE | uids::LABEL_MAP_SEGMENTATION_STORAGE => {
             segmentation::check(&head, bytes, source, &mut found);
         }
+        uids::PARAMETRIC_MAP_STORAGE => segmentation::check_map(&head, bytes, source, &mut found),
         uids::COMPREHENSIVE3_DSR_STORAGE => report::check(&head, source, &mut found),
         uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE => report::check_note(&head, &mut found),
         uids::MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE

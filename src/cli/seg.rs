@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use results::{
-    Algorithm, Compression, Description, Identity, IntendedUse, Production, Profile, Segmentation,
-    SegmentationInput, SegmentationType, Source, open_labels, segmentation_of_planes,
+    Algorithm, Background, Compression, Description, Identity, IntendedUse, Production, Profile,
+    Segmentation, SegmentationInput, SegmentationType, Source, open_labels, segmentation_of_planes,
 };
 use serde_json::json;
 use time::OffsetDateTime;
@@ -42,6 +42,9 @@ pub(crate) struct SegArgs {
     /// Compress a label map (RLE Lossless).
     #[arg(long)]
     rle: bool,
+    /// Describe the background of a label map as segment 0, to the letter of PS3.3.
+    #[arg(long)]
+    describe_background: bool,
     #[command(flatten)]
     json: JsonFlag,
 }
@@ -60,6 +63,11 @@ pub(crate) fn run(args: SegArgs) -> Result<(), Failure> {
     if args.rle && args.kind != Kind::Labelmap {
         return Err(Failure::usage(
             "--rle needs --kind labelmap: viewers read no other compressed segmentation",
+        ));
+    }
+    if args.describe_background && args.kind != Kind::Labelmap {
+        return Err(Failure::usage(
+            "--describe-background needs --kind labelmap: other segmentations have no background",
         ));
     }
     let made = make(&args)?;
@@ -86,8 +94,12 @@ fn make(args: &SegArgs) -> anyhow::Result<Segmentation> {
     let description = Description::read(&args.describe)?;
     let mut labels = open_labels(&args.labels, &source)?;
     let production = production(&description, args);
-    let input =
-        SegmentationInput { production: &production, source: &source, segments: &description.segments };
+    let input = SegmentationInput {
+        production: &production,
+        source: &source,
+        segments: &description.segments,
+        probabilities: None,
+    };
     let made = segmentation_of_planes(&input, labels.as_mut())?;
     // One file for all segments is what the profile says.
     match made.into_iter().next() {
@@ -123,6 +135,7 @@ fn production(description: &Description, args: &SegArgs) -> Production {
                 Kind::Fractional => SegmentationType::Fractional,
             },
             compression: if args.rle { Compression::Rle } else { Compression::None },
+            background: if args.describe_background { Background::Described } else { Background::Implied },
             ..Profile::default()
         },
     }

@@ -133,7 +133,12 @@ async fn nifti(
         let mut labels =
             open_labels(file.path(), &source).map_err(|error| unsuitable(without_path(&error)))?;
         let production = encode::production(&order);
-        let input = SegmentationInput { production: &production, source: &source, segments: &segments };
+        let input = SegmentationInput {
+            production: &production,
+            source: &source,
+            segments: &segments,
+            probabilities: None,
+        };
         let made = segmentation_of_planes(&input, labels.as_mut())
             .map_err(|error| unsuitable(format!("the mask cannot be used: {error}")))?;
         let made = made.into_iter().next();

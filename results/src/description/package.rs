@@ -123,6 +123,6 @@ mod tests {
             "has the code 10200004 (Liver) of the retired scheme SRT: use SCT",
         );
         check_refused("#dd8265", "SCT", 0, "is the background and not described");
-        check_refused("#dd8265", "SCT", 300, "is larger than 255");
+        check_refused("#dd8265", "SCT", 70_000, "is larger than 65535");
     }
 }

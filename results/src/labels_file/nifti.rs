@@ -8,8 +8,8 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::{ByteOrder, Context, LabelsFileError, Number, no_label};
-use crate::{LabelPlanes, Plane, Source, source::numbers};
+use super::{ByteOrder, Context, Labels, LabelsFileError, Number, no_label};
+use crate::{LabelPlane, LabelPlanes, Plane, Source, source::numbers};
 
 /// Voxels beside its place from which a slice counts as lying elsewhere.
 const OFF_GRID_VOXELS: f64 = 0.25;
@@ -23,7 +23,9 @@ const INDEX_MAX: f64 = 1e9;
 /// A label volume in memory, and where the source's slices lie in it.
 #[derive(Debug)]
 pub(super) struct Nifti {
-    labels: Vec<u8>,
+    labels: Labels,
+    /// The slice that was asked for last.
+    slice: Labels,
     dims: [i64; 3],
     slices: Vec<Lattice>,
     rows: usize,
@@ -66,14 +68,26 @@ impl Nifti {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (rows, columns) = (source.rows() as usize, source.columns() as usize);
-        Ok(Self { labels, dims: header.dims, slices, rows, columns })
+        Ok(Self { labels, slice: Labels::new(), dims: header.dims, slices, rows, columns })
     }
 
-    /// The label at a voxel index; background outside the volume.
-    fn label(&self, [i, j, k]: [i64; 3]) -> u8 {
+    /// The labels of one slice, each row after row; background outside the volume.
+    fn gather<L: Copy + Default>(&self, all: &[L], slice: usize) -> Vec<L> {
         let [columns, rows, slices] = self.dims;
-        let is_inside = (0..columns).contains(&i) && (0..rows).contains(&j) && (0..slices).contains(&k);
-        if is_inside { self.labels[(i + columns * (j + rows * k)) as usize] } else { 0 }
+        let lattice = self.slices[slice];
+        let mut labels = Vec::with_capacity(self.rows * self.columns);
+        for row in 0..self.rows {
+            let mut at = plus(lattice.first, lattice.row_step, row as i64);
+            for _ in 0..self.columns {
+                let [i, j, k] = at;
+                let is_inside =
+                    (0..columns).contains(&i) && (0..rows).contains(&j) && (0..slices).contains(&k);
+                let index = (i + columns * (j + rows * k)) as usize;
+                labels.push(if is_inside { all[index] } else { L::default() });
+                at = plus(at, lattice.column_step, 1);
+            }
+        }
+        labels
     }
 }
 
@@ -82,17 +96,12 @@ impl LabelPlanes for Nifti {
         [self.slices.len(), self.rows, self.columns]
     }
 
-    fn plane<'p>(&'p mut self, slice: usize, buffer: &'p mut Vec<u8>) -> io::Result<&'p [u8]> {
-        let lattice = self.slices[slice];
-        buffer.clear();
-        for row in 0..self.rows {
-            let mut at = plus(lattice.first, lattice.row_step, row as i64);
-            for _ in 0..self.columns {
-                buffer.push(self.label(at));
-                at = plus(at, lattice.column_step, 1);
-            }
-        }
-        Ok(buffer)
+    fn plane(&mut self, slice: usize) -> io::Result<LabelPlane<'_>> {
+        self.slice = match &self.labels {
+            Labels::Bytes(all) => Labels::Bytes(self.gather(all, slice)),
+            Labels::Words(all) => Labels::Words(self.gather(all, slice)),
+        };
+        Ok(self.slice.plane())
     }
 }
 
@@ -136,10 +145,10 @@ impl Header {
         Ok(Self { order, dims, number, gap: offset as u64 - HEADER_BYTES as u64, index_of })
     }
 
-    fn read_labels(&self, reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+    fn read_labels(&self, reader: &mut dyn Read) -> io::Result<Labels> {
         io::copy(&mut reader.take(self.gap), &mut io::sink())?;
         let voxels = self.dims.iter().product::<i64>() as usize;
-        let mut labels = Vec::new();
+        let mut labels = Labels::new();
         let mut chunk = vec![0; self.number.size() << 20];
         while labels.len() < voxels {
             let wanted = (voxels - labels.len()).min(1 << 20) * self.number.size();

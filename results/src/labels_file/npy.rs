@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use super::{ByteOrder, Context, LabelsFileError, Number, no_label};
-use crate::LabelPlanes;
+use super::{ByteOrder, Context, Labels, LabelsFileError, Number, no_label};
+use crate::{LabelPlane, LabelPlanes};
 
 /// More than any header of a plain array takes.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -18,6 +18,8 @@ pub(super) struct Npy {
     header: Header,
     data_start: u64,
     bytes: Vec<u8>,
+    /// Of the slice that was read last, when its bytes are no labels yet.
+    labels: Labels,
 }
 
 /// What the header says.
@@ -55,7 +57,7 @@ impl Npy {
         if needed.is_none_or(|needed| needed > size) {
             return Err(context.malformed(format!("it is shorter than its shape {:?} needs", header.shape)));
         }
-        Ok(Self { file, header, data_start, bytes: Vec::new() })
+        Ok(Self { file, header, data_start, bytes: Vec::new(), labels: Labels::new() })
     }
 }
 
@@ -64,17 +66,17 @@ impl LabelPlanes for Npy {
         self.header.shape
     }
 
-    fn plane<'p>(&'p mut self, slice: usize, buffer: &'p mut Vec<u8>) -> io::Result<&'p [u8]> {
+    fn plane(&mut self, slice: usize) -> io::Result<LabelPlane<'_>> {
         let Header { number, order, shape: [_, rows, columns] } = self.header;
         self.bytes.resize(rows * columns * number.size(), 0);
         self.file.seek(SeekFrom::Start(self.data_start + (slice * self.bytes.len()) as u64))?;
         self.file.read_exact(&mut self.bytes)?;
         if number == Number::U8 {
-            return Ok(&self.bytes);
+            return Ok(LabelPlane::Bytes(&self.bytes));
         }
-        buffer.clear();
-        number.labels(&self.bytes, order, buffer).map_err(no_label)?;
-        Ok(buffer)
+        self.labels.clear();
+        number.labels(&self.bytes, order, &mut self.labels).map_err(no_label)?;
+        Ok(self.labels.plane())
     }
 }
 

@@ -1,9 +1,13 @@
 //! Which frames an object has: one look at the label map, then the list of (segment, slice).
 
-use super::{LabelPlanes, Numbered, SegmentationInput, pack::pack};
+use std::collections::HashMap;
+
+use ndarray::{ArrayView3, Axis};
+
+use super::{LabelPlane, LabelPlanes, Numbered, SegmentationInput, labels::Label, pixels};
 use crate::{EmptyFrames, EncodeError, SegmentationType};
 
-/// What one pass over the label map found.
+/// What one pass over the label map, or over probabilities, found.
 pub(super) struct Scan {
     /// For each of the input's segments, its slices in rising order.
     pub(super) segments: Vec<Vec<Mask>>,
@@ -15,53 +19,70 @@ pub(super) struct Mask {
     pub(super) slice: usize,
     /// Offset of `packed` in the packed frame; what lies before and after is empty.
     pub(super) first_byte: usize,
-    /// Empty for a label map, which is read again when it is written.
+    /// Empty for what is read again when it is written.
     pub(super) packed: Vec<u8>,
 }
 
 /// One frame of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Position in the object's segments; 0 in a label map, whose frames hold all segments.
     pub(super) segment: usize,
     pub(super) slice: usize,
 }
 
 /// The frames of one object and how its dimensions count them.
-pub(super) struct Content {
-    pub(super) frames: Vec<Frame>,
+pub(crate) struct Content {
+    pub(crate) frames: Vec<Frame>,
     /// For each slice, its ordinal from 1 among the slices of the object; 0 for one that is not there.
     pub(super) position_index: Vec<u32>,
 }
 
 impl Scan {
     /// Reads every slice once.
-    pub(super) fn of(
+    pub(super) fn of_labels(
         input: &SegmentationInput<'_>,
         labels: &mut dyn LabelPlanes,
     ) -> Result<Self, EncodeError> {
-        let mut index_of = [None; 256];
-        for (index, segment) in input.segments.iter().enumerate() {
-            index_of[usize::from(segment.value)] = Some(index);
-        }
         let keep_bits = input.production.profile.segmentation != SegmentationType::LabelMap;
         let [slices, _, columns] = labels.shape();
-        let mut segments: Vec<Vec<Mask>> = input.segments.iter().map(|_| Vec::new()).collect();
-        let mut buffer = Vec::new();
+        let mut looker = Looker {
+            index_of: input
+                .segments
+                .iter()
+                .enumerate()
+                .map(|(index, segment)| (segment.value, index))
+                .collect(),
+            segments: input.segments.iter().map(|_| Vec::new()).collect(),
+            rows: Vec::new(),
+            columns: columns.max(1),
+            keep_bits,
+        };
         for slice in 0..slices {
-            let plane = labels.plane(slice, &mut buffer).map_err(EncodeError::Labels)?;
-            for (value, rows) in values(plane, columns) {
-                let index =
-                    index_of[usize::from(value)].ok_or(EncodeError::UndescribedValue { value, slice })?;
-                segments[index].push(mask(
-                    plane,
-                    value,
-                    slice,
-                    (rows.first * columns, rows.end * columns),
-                    keep_bits,
-                ));
+            match labels.plane(slice).map_err(EncodeError::Labels)? {
+                LabelPlane::Bytes(plane) => looker.look(plane, slice)?,
+                LabelPlane::Words(plane) => looker.look(plane, slice)?,
             }
         }
+        Ok(Self { segments: looker.segments, slices })
+    }
+
+    /// The slices on which a segment is at all probable.
+    pub(super) fn of_probabilities(probabilities: &[ArrayView3<'_, f32>]) -> Result<Self, EncodeError> {
+        let slices = probabilities.first().map_or(0, |segment| segment.len_of(Axis(0)));
+        let slices_of = |segment: &ArrayView3<'_, f32>| {
+            let mut masks = Vec::new();
+            for (slice, plane) in segment.axis_iter(Axis(0)).enumerate() {
+                if !plane.iter().all(|value| value.is_finite()) {
+                    return Err(EncodeError::NotFinite("a probability"));
+                }
+                if plane.iter().any(|&value| pixels::fraction(value) > 0) {
+                    masks.push(Mask { slice, first_byte: 0, packed: Vec::new() });
+                }
+            }
+            Ok(masks)
+        };
+        let segments = probabilities.iter().map(slices_of).collect::<Result<_, _>>()?;
         Ok(Self { segments, slices })
     }
 
@@ -78,10 +99,29 @@ impl Scan {
     }
 }
 
-fn mask(plane: &[u8], value: u8, slice: usize, (start, end): (usize, usize), keep_bits: bool) -> Mask {
-    let first_byte = start / 8;
-    let packed = if keep_bits { pack(&plane[first_byte * 8..end], value) } else { Vec::new() };
-    Mask { slice, first_byte, packed }
+/// The state of one pass over a label map.
+struct Looker {
+    index_of: HashMap<u16, usize>,
+    segments: Vec<Vec<Mask>>,
+    /// For each value, its rows on the slice that is looked at.
+    rows: Vec<Option<Rows>>,
+    columns: usize,
+    keep_bits: bool,
+}
+
+impl Looker {
+    fn look<L: Label>(&mut self, plane: &[L], slice: usize) -> Result<(), EncodeError> {
+        self.rows.resize(self.rows.len().max(L::VALUES), None);
+        for value in values(plane, self.columns, &mut self.rows) {
+            let Some(rows) = self.rows[usize::from(value)].take() else { continue };
+            let index = *self.index_of.get(&value).ok_or(EncodeError::UndescribedValue { value, slice })?;
+            let first_byte = rows.first * self.columns / 8;
+            let pixels = &plane[first_byte * 8..rows.end * self.columns];
+            let packed = if self.keep_bits { L::pack(pixels, value) } else { Vec::new() };
+            self.segments[index].push(Mask { slice, first_byte, packed });
+        }
+        Ok(())
+    }
 }
 
 /// Rows that hold a value, from the first to the last.
@@ -91,24 +131,33 @@ struct Rows {
     end: usize,
 }
 
-/// The values of a slice other than 0, in rising order, each with its rows.
-fn values(plane: &[u8], columns: usize) -> Vec<(u8, Rows)> {
-    let mut found: [Option<Rows>; 256] = [None; 256];
-    for (row, pixels) in plane.chunks_exact(columns.max(1)).enumerate() {
-        if pixels.iter().fold(0, |all, pixel| all | pixel) == 0 {
+/// The values of a slice other than 0, in rising order; `rows` gets the rows of each.
+fn values<L: Label>(plane: &[L], columns: usize, rows: &mut [Option<Rows>]) -> Vec<u16> {
+    let background = L::default();
+    let mut found = Vec::new();
+    for (row, pixels) in plane.chunks_exact(columns).enumerate() {
+        if pixels.iter().fold(background, |all, &pixel| all | pixel) == background {
             continue;
         }
         // neighbours are mostly equal, and most runs are long
-        let mut last = 0;
+        let mut last = background;
         for &pixel in pixels {
             if pixel != last {
                 last = pixel;
-                let rows = found[usize::from(pixel)].get_or_insert(Rows { first: row, end: row + 1 });
+                if pixel == background {
+                    continue;
+                }
+                let value = pixel.value();
+                let rows = rows[usize::from(value)].get_or_insert_with(|| {
+                    found.push(value);
+                    Rows { first: row, end: row + 1 }
+                });
                 rows.end = row + 1;
             }
         }
     }
-    (1..=u8::MAX).filter_map(|value| Some((value, found[usize::from(value)]?))).collect()
+    found.sort_unstable();
+    found
 }
 
 impl Content {
@@ -139,6 +188,14 @@ impl Content {
     }
 }
 
+impl Content {
+    /// One frame for each frame of the source.
+    pub(crate) fn of_all(slices: usize) -> Self {
+        let frames = (0..slices).map(|slice| Frame { segment: 0, slice }).collect();
+        Self { frames, position_index: ordinals(&vec![true; slices]) }
+    }
+}
+
 fn ordinals(is_used: &[bool]) -> Vec<u32> {
     let mut count = 0;
     is_used
@@ -156,14 +213,24 @@ mod tests {
 
     #[test]
     fn values_come_with_the_rows_that_hold_them() {
-        let plane = [0, 0, 0, 2, 2, 0, 0, 9, 2, 0, 0, 0];
-        let rows = |first, end| Rows { first, end };
-        assert_eq!(values(&plane, 3), [(2, rows(1, 3)), (9, rows(2, 3))]);
+        let plane = [0_u8, 0, 0, 2, 2, 0, 0, 9, 2, 0, 0, 0];
+        check(&plane, 3, &[(2, 1..3), (9, 2..3)]);
+        check(&plane.map(|value| 100 * u16::from(value)), 3, &[(200, 1..3), (900, 2..3)]);
     }
 
     #[test]
     fn a_row_that_starts_with_a_value_is_seen() {
-        assert_eq!(values(&[7, 7], 2), [(7, Rows { first: 0, end: 1 })]);
+        check(&[7_u8, 7], 2, &[(7, 0..1)]);
+    }
+
+    #[track_caller]
+    fn check<L: Label>(plane: &[L], columns: usize, expected: &[(u16, std::ops::Range<usize>)]) {
+        let mut rows = vec![None; L::VALUES];
+        let found: Vec<_> = values(plane, columns, &mut rows)
+            .into_iter()
+            .map(|value| (value, rows[usize::from(value)].map(|rows| rows.first..rows.end).unwrap()))
+            .collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

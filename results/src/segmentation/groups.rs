@@ -7,57 +7,91 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::{
-    SegmentationInput,
     frames::{Content, Frame},
     image,
 };
 use crate::{
-    EncodeError, SegmentationType, SourceFrame,
-    concepts::{Concept, SEGMENTATION, SOURCE_IMAGE},
+    Source, SourceFrame,
+    concepts::{Concept, SOURCE_IMAGE},
 };
 
-/// Appends Per-frame Functional Groups Sequence (5200,9230).
-pub(super) fn append(
-    bytes: &mut Vec<u8>,
-    input: &SegmentationInput<'_>,
-    content: &Content,
-) -> Result<(), EncodeError> {
-    let shared = image::Shared::of(input.source);
-    let mut writer = Writer { bytes };
-    writer.sequence(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, |writer| {
-        for frame in &content.frames {
-            writer.item(|writer| frame_groups(writer, input, content, *frame, shared));
-        }
-    });
-    Ok(())
+/// What the groups of all frames of an object are written from.
+#[derive(Clone, Copy)]
+pub(crate) struct Groups<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) content: &'a Content,
+    /// Why a frame was derived from its source frame (CID 7203).
+    pub(crate) derivation: Concept,
+    /// Whether a frame is that of one segment, which is then the first dimension.
+    pub(crate) by_segment: bool,
 }
 
-fn frame_groups(
-    writer: &mut Writer<'_>,
-    input: &SegmentationInput<'_>,
-    content: &Content,
-    frame: Frame,
-    shared: image::Shared,
-) {
-    let source = &input.source.frames()[frame.slice];
-    derivation_image(writer, input, source);
-    frame_content(writer, input, content, frame);
-    if let Some(plane) = &source.plane {
-        writer.group(tags::PLANE_POSITION_SEQUENCE, |writer| {
-            writer.text(tags::IMAGE_POSITION_PATIENT, VR::DS, &plane.position_text);
+impl Groups<'_> {
+    /// Appends Per-frame Functional Groups Sequence (5200,9230).
+    pub(crate) fn append(&self, bytes: &mut Vec<u8>) {
+        let shared = image::Shared::of(self.source);
+        let mut writer = Writer { bytes };
+        writer.sequence(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, |writer| {
+            for frame in &self.content.frames {
+                writer.item(|writer| self.frame(writer, *frame, shared));
+            }
         });
-        if !shared.orientation {
-            writer.group(tags::PLANE_ORIENTATION_SEQUENCE, |writer| {
-                writer.text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, &plane.orientation_text);
+    }
+
+    fn frame(&self, writer: &mut Writer<'_>, frame: Frame, shared: image::Shared) {
+        let source = &self.source.frames()[frame.slice];
+        self.derivation_image(writer, source);
+        self.frame_content(writer, frame);
+        if let Some(plane) = &source.plane {
+            writer.group(tags::PLANE_POSITION_SEQUENCE, |writer| {
+                writer.text(tags::IMAGE_POSITION_PATIENT, VR::DS, &plane.position_text);
+            });
+            if !shared.orientation {
+                writer.group(tags::PLANE_ORIENTATION_SEQUENCE, |writer| {
+                    writer.text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, &plane.orientation_text);
+                });
+            }
+        }
+        if !shared.measures {
+            pixel_measures(writer, source);
+        }
+        if self.by_segment {
+            writer.group(tags::SEGMENT_IDENTIFICATION_SEQUENCE, |writer| {
+                writer.number_16(tags::REFERENCED_SEGMENT_NUMBER, segment_number(frame));
             });
         }
     }
-    if !shared.measures {
-        pixel_measures(writer, source);
+
+    /// §C.7.6.16.2.6: without it viewers put frames on wrong slices.
+    fn derivation_image(&self, writer: &mut Writer<'_>, frame: &SourceFrame) {
+        let instance = self.source.instance_of(frame);
+        writer.group(tags::DERIVATION_IMAGE_SEQUENCE, |writer| {
+            writer.group(tags::SOURCE_IMAGE_SEQUENCE, |writer| {
+                writer.text(tags::REFERENCED_SOP_CLASS_UID, VR::UI, instance.sop_class.as_str());
+                writer.text(tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, instance.sop_instance.as_str());
+                if let Some(number) = frame.frame_number {
+                    writer.text(tags::REFERENCED_FRAME_NUMBER, VR::IS, &number.to_string());
+                }
+                writer.text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES");
+                writer.code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, SOURCE_IMAGE);
+            });
+            writer.code(tags::DERIVATION_CODE_SEQUENCE, self.derivation);
+        });
     }
-    if input.production.profile.segmentation != SegmentationType::LabelMap {
-        writer.group(tags::SEGMENT_IDENTIFICATION_SEQUENCE, |writer| {
-            writer.number_16(tags::REFERENCED_SEGMENT_NUMBER, segment_number(frame));
+
+    fn frame_content(&self, writer: &mut Writer<'_>, frame: Frame) {
+        let position = self.content.position_index[frame.slice];
+        writer.group(tags::FRAME_CONTENT_SEQUENCE, |writer| {
+            if !image::has_planes(self.source) {
+                writer.text(tags::STACK_ID, VR::SH, "1");
+                writer.number_32s(tags::IN_STACK_POSITION_NUMBER, &[position]);
+            }
+            if self.by_segment {
+                let segment = u32::from(segment_number(frame));
+                writer.number_32s(tags::DIMENSION_INDEX_VALUES, &[segment, position]);
+            } else {
+                writer.number_32s(tags::DIMENSION_INDEX_VALUES, &[position]);
+            }
         });
     }
 }
@@ -65,40 +99,6 @@ fn frame_groups(
 /// Segments are numbered from 1 in the order in which the object lists them.
 fn segment_number(frame: Frame) -> u16 {
     frame.segment as u16 + 1
-}
-
-/// §C.7.6.16.2.6: without it viewers put frames on wrong slices.
-fn derivation_image(writer: &mut Writer<'_>, input: &SegmentationInput<'_>, frame: &SourceFrame) {
-    let instance = input.source.instance_of(frame);
-    writer.group(tags::DERIVATION_IMAGE_SEQUENCE, |writer| {
-        writer.group(tags::SOURCE_IMAGE_SEQUENCE, |writer| {
-            writer.text(tags::REFERENCED_SOP_CLASS_UID, VR::UI, instance.sop_class.as_str());
-            writer.text(tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, instance.sop_instance.as_str());
-            if let Some(number) = frame.frame_number {
-                writer.text(tags::REFERENCED_FRAME_NUMBER, VR::IS, &number.to_string());
-            }
-            writer.text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES");
-            writer.code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, SOURCE_IMAGE);
-        });
-        writer.code(tags::DERIVATION_CODE_SEQUENCE, SEGMENTATION);
-    });
-}
-
-fn frame_content(writer: &mut Writer<'_>, input: &SegmentationInput<'_>, content: &Content, frame: Frame) {
-    let position = content.position_index[frame.slice];
-    writer.group(tags::FRAME_CONTENT_SEQUENCE, |writer| {
-        if !image::has_planes(input.source) {
-            writer.text(tags::STACK_ID, VR::SH, "1");
-            writer.number_32s(tags::IN_STACK_POSITION_NUMBER, &[position]);
-        }
-        match input.production.profile.segmentation {
-            SegmentationType::LabelMap => writer.number_32s(tags::DIMENSION_INDEX_VALUES, &[position]),
-            SegmentationType::Binary | SegmentationType::Fractional => {
-                let segment = u32::from(segment_number(frame));
-                writer.number_32s(tags::DIMENSION_INDEX_VALUES, &[segment, position]);
-            }
-        }
-    });
 }
 
 fn pixel_measures(writer: &mut Writer<'_>, frame: &SourceFrame) {

@@ -2,11 +2,16 @@
 
 use dicom_core::{PrimitiveValue, Tag, dicom_value, value::C};
 use dicom_dictionary_std::tags;
-use imaging::Charset;
+use imaging::{Charset, Uid};
 
-use super::{Numbered, SegmentationInput, frames::Content, pixels::FRACTION_MAX, sop_class, tracking};
+use super::{
+    Numbered, SegmentationInput,
+    frames::Content,
+    pixels::{FRACTION_MAX, bits_allocated},
+    sop_class, tracking,
+};
 use crate::{
-    AlgorithmType, IntendedUse, Production, Role, SegmentationType, Source, color,
+    AlgorithmType, Background, IntendedUse, Production, Role, SegmentationType, Source, color,
     concepts::{ARTIFICIAL_INTELLIGENCE, BACKGROUND},
     context::{self, Place, announced},
     dataset::{DataSet, Elements, decimal, sop_reference, truncated},
@@ -54,10 +59,11 @@ pub(super) fn head(
     };
     let mut dataset = context::begin(production, source, place);
     frame_of_reference(&mut dataset, source);
-    image_pixel(&mut dataset, source, kind, content.frames.len());
-    segmentation_image(&mut dataset, production, source, kind);
-    dataset.set_items(tags::SEGMENT_SEQUENCE, segment_items(production, kind, segments));
-    dimensions(&mut dataset, input, part);
+    image_pixel(&mut dataset, source, bits_allocated(kind, segments.len()), content.frames.len());
+    segmentation_image(&mut dataset, input);
+    dataset.set_items(tags::SEGMENT_SEQUENCE, segment_items(production, segments));
+    let uid = production.identity.dimensions(Role::Segmentation, &production.profile.name, part);
+    dimensions(&mut dataset, &uid, source, kind != SegmentationType::LabelMap);
     dataset.set_items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared_groups(source)]);
     referenced_series(&mut dataset, source);
     dataset
@@ -85,11 +91,7 @@ pub(crate) fn frame_of_reference(dataset: &mut DataSet, source: &Source) {
 }
 
 /// §C.7.6.3, and the number of frames of §C.7.6.16.
-fn image_pixel(dataset: &mut DataSet, source: &Source, kind: SegmentationType, frames: usize) {
-    let bits: u16 = match kind {
-        SegmentationType::Binary => 1,
-        SegmentationType::LabelMap | SegmentationType::Fractional => 8,
-    };
+fn image_pixel(dataset: &mut DataSet, source: &Source, bits: u16, frames: usize) {
     dataset.set(tags::NUMBER_OF_FRAMES, &frames.to_string());
     dataset.set_number(tags::SAMPLES_PER_PIXEL, dicom_value!(U16, 1));
     dataset.set(tags::PHOTOMETRIC_INTERPRETATION, "MONOCHROME2");
@@ -103,18 +105,16 @@ fn image_pixel(dataset: &mut DataSet, source: &Source, kind: SegmentationType, f
 }
 
 /// §C.8.20.2, §C.7.6.1 and Content Identification (Table 10-12).
-fn segmentation_image(
-    dataset: &mut DataSet,
-    production: &Production,
-    source: &Source,
-    kind: SegmentationType,
-) {
+fn segmentation_image(dataset: &mut DataSet, input: &SegmentationInput<'_>) {
+    let SegmentationInput { production, source, .. } = *input;
+    let is_probable = input.probabilities.is_some();
     dataset.set_all(tags::IMAGE_TYPE, ["DERIVED", "PRIMARY"]);
     dataset.set(tags::CONTENT_LABEL, "SEGMENTATION");
     dataset.set(tags::CONTENT_DESCRIPTION, truncated(&announced(production, &production.algorithm.name), 64));
-    dataset.set(tags::CONTENT_CREATOR_NAME, "Overread");
+    // nobody: Content Creator's Name is a person
+    dataset.set(tags::CONTENT_CREATOR_NAME, "");
     lossy_compression(dataset, source);
-    match kind {
+    match production.profile.segmentation {
         SegmentationType::Binary => dataset.set(tags::SEGMENTATION_TYPE, "BINARY"),
         SegmentationType::LabelMap => {
             dataset.set(tags::SEGMENTATION_TYPE, "LABELMAP");
@@ -122,16 +122,18 @@ fn segmentation_image(
         }
         SegmentationType::Fractional => {
             dataset.set(tags::SEGMENTATION_TYPE, "FRACTIONAL");
-            dataset.set(tags::SEGMENTATION_FRACTIONAL_TYPE, "OCCUPANCY");
+            let kind = if is_probable { "PROBABILITY" } else { "OCCUPANCY" };
+            dataset.set(tags::SEGMENTATION_FRACTIONAL_TYPE, kind);
             dataset.set_number(tags::MAXIMUM_FRACTIONAL_VALUE, PrimitiveValue::from(u16::from(FRACTION_MAX)));
         }
     }
-    // each voxel has one label, so segments never overlap
-    dataset.set(tags::SEGMENTS_OVERLAP, "NO");
+    // a label map gives each voxel one label; probabilities spread over several
+    let may_overlap = is_probable && production.profile.segmentation == SegmentationType::Fractional;
+    dataset.set(tags::SEGMENTS_OVERLAP, if may_overlap { "UNDEFINED" } else { "NO" });
 }
 
 /// §C.8.20.2.2: what was lost in the source is lost in its segmentation.
-fn lossy_compression(dataset: &mut DataSet, source: &Source) {
+pub(crate) fn lossy_compression(dataset: &mut DataSet, source: &Source) {
     let charset = Charset::of(&source.common);
     dataset.set(tags::LOSSY_IMAGE_COMPRESSION, "00");
     for tag in [
@@ -144,10 +146,11 @@ fn lossy_compression(dataset: &mut DataSet, source: &Source) {
 }
 
 /// §C.8.20.4. A label map's background comes last: viewers colour segments by their position.
-fn segment_items(production: &Production, kind: SegmentationType, segments: &[Numbered<'_>]) -> Vec<DataSet> {
+fn segment_items(production: &Production, segments: &[Numbered<'_>]) -> Vec<DataSet> {
     let mut items: Vec<DataSet> =
         segments.iter().map(|numbered| segment_item(production, *numbered)).collect();
-    if kind == SegmentationType::LabelMap {
+    let profile = &production.profile;
+    if (profile.segmentation, profile.background) == (SegmentationType::LabelMap, Background::Described) {
         items.push(background_item());
     }
     items
@@ -237,10 +240,8 @@ fn background_item() -> DataSet {
     item
 }
 
-/// §C.7.6.17: segment, then position; a label map has positions only.
-fn dimensions(dataset: &mut DataSet, input: &SegmentationInput<'_>, part: &str) {
-    let SegmentationInput { production, source, .. } = *input;
-    let uid = production.identity.dimensions(Role::Segmentation, &production.profile.name, part);
+/// §C.7.6.17: segment where frames are those of one segment, then position.
+pub(crate) fn dimensions(dataset: &mut DataSet, uid: &Uid, source: &Source, by_segment: bool) {
     let dimension = |pointer: Tag, group: Tag, label: &str| {
         let mut item = DataSet::new_empty();
         item.set(tags::DIMENSION_ORGANIZATION_UID, uid.as_str());
@@ -249,7 +250,7 @@ fn dimensions(dataset: &mut DataSet, input: &SegmentationInput<'_>, part: &str) 
         item.with(tags::DIMENSION_DESCRIPTION_LABEL, label)
     };
     let mut indices = Vec::new();
-    if production.profile.segmentation != SegmentationType::LabelMap {
+    if by_segment {
         let (pointer, group) = (tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE);
         indices.push(dimension(pointer, group, "Segment Number"));
     }
@@ -263,7 +264,8 @@ fn dimensions(dataset: &mut DataSet, input: &SegmentationInput<'_>, part: &str) 
     dataset.set_items(tags::DIMENSION_INDEX_SEQUENCE, indices);
 }
 
-fn shared_groups(source: &Source) -> DataSet {
+/// What all frames have in common: orientation and measures, where they do.
+pub(crate) fn shared_groups(source: &Source) -> DataSet {
     let mut groups = DataSet::new_empty();
     let shared = Shared::of(source);
     let first = &source.frames()[0];
@@ -273,9 +275,8 @@ fn shared_groups(source: &Source) -> DataSet {
         groups.set_items(tags::PIXEL_MEASURES_SEQUENCE, vec![measures]);
     }
     if let (true, Some(plane)) = (shared.orientation, &first.plane) {
-        let item = DataSet::new_empty();
+        let mut item = DataSet::new_empty();
         let orientation = plane.orientation_text.split('\\').map(str::to_owned);
-        let mut item = item;
         item.set_all(tags::IMAGE_ORIENTATION_PATIENT, orientation);
         groups.set_items(tags::PLANE_ORIENTATION_SEQUENCE, vec![item]);
     }
@@ -298,7 +299,7 @@ fn pixel_measures(measures: &Measures, step: Option<f64>) -> Option<DataSet> {
 }
 
 /// Common Instance Reference Module (§C.12.2): all instances that were looked at.
-fn referenced_series(dataset: &mut DataSet, source: &Source) {
+pub(crate) fn referenced_series(dataset: &mut DataSet, source: &Source) {
     let instances = source
         .used_instances()
         .into_iter()

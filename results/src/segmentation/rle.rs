@@ -1,4 +1,4 @@
-//! RLE Lossless (PS3.5 Annex G) for frames of one byte a pixel, and Pixel Data in fragments (§A.4).
+//! RLE Lossless (PS3.5 Annex G) for frames of one or two bytes a pixel, and Pixel Data in fragments (§A.4).
 
 use crate::EncodeError;
 
@@ -31,8 +31,13 @@ impl<'a> Fragments<'a> {
         Ok(Self { bytes, offset_at, first_fragment })
     }
 
-    /// Appends one frame with rows of `columns` pixels.
-    pub(super) fn push(&mut self, frame: &[u8], columns: usize) -> Result<(), EncodeError> {
+    /// Appends one frame with rows of `columns` pixels, the low byte of a pixel first.
+    pub(super) fn push(
+        &mut self,
+        frame: &[u8],
+        pixel_bytes: usize,
+        columns: usize,
+    ) -> Result<(), EncodeError> {
         let start = self.bytes.len();
         let offset = start - self.first_fragment;
         let offset = u32::try_from(offset).map_err(|_| EncodeError::TooLarge(offset as u64))?;
@@ -41,7 +46,7 @@ impl<'a> Fragments<'a> {
         self.bytes.extend_from_slice(&ITEM);
         self.bytes.extend_from_slice(&[0; 4]);
         let value = self.bytes.len();
-        append_frame(self.bytes, frame, columns);
+        append_frame(self.bytes, frame, pixel_bytes, columns);
         let length = self.bytes.len() - value;
         let length = u32::try_from(length).map_err(|_| EncodeError::TooLarge(length as u64))?;
         self.bytes[value - 4..value].copy_from_slice(&length.to_le_bytes());
@@ -53,18 +58,28 @@ impl<'a> Fragments<'a> {
     }
 }
 
-/// One frame as one RLE segment, to an even length.
-fn append_frame(bytes: &mut Vec<u8>, frame: &[u8], columns: usize) {
+/// One frame to an even length: an RLE segment for each byte of a pixel, the highest first (§G.2).
+fn append_frame(bytes: &mut Vec<u8>, frame: &[u8], pixel_bytes: usize, columns: usize) {
     let start = bytes.len();
     let mut header = [0_u32; HEADER_WORDS];
-    (header[0], header[1]) = (1, 4 * HEADER_WORDS as u32);
-    bytes.extend(header.iter().flat_map(|word| word.to_le_bytes()));
-    // §G.3.1: a code never reaches over the end of a row
-    for row in frame.chunks(columns.max(1)) {
-        append_row(bytes, row);
+    header[0] = pixel_bytes as u32;
+    bytes.resize(start + 4 * HEADER_WORDS, 0);
+    let mut row_bytes = Vec::with_capacity(columns);
+    for (offset, byte) in header[1..].iter_mut().zip((0..pixel_bytes).rev()) {
+        // a frame for which this is too small is refused by `push`
+        *offset = (bytes.len() - start) as u32;
+        // §G.3.1: a code never reaches over the end of a row
+        for row in frame.chunks(columns.max(1) * pixel_bytes) {
+            row_bytes.clear();
+            row_bytes.extend(row.iter().skip(byte).step_by(pixel_bytes));
+            append_row(bytes, &row_bytes);
+        }
+        if (bytes.len() - start) % 2 == 1 {
+            bytes.push(0);
+        }
     }
-    if (bytes.len() - start) % 2 == 1 {
-        bytes.push(0);
+    for (word, at) in header.iter().zip((start..).step_by(4)) {
+        bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
     }
 }
 
@@ -131,7 +146,7 @@ mod tests {
                 frame[40..290].fill(7);
             }
             let mut bytes = Vec::new();
-            append_frame(&mut bytes, &frame, 300);
+            append_frame(&mut bytes, &frame, 1, 300);
             prop_assert_eq!(bytes.len() % 2, 0);
             prop_assert_eq!(&bytes[..8], &[1, 0, 0, 0, 64, 0, 0, 0]);
             prop_assert_eq!(decoded(&bytes[64..], frame.len()), frame);
@@ -141,16 +156,24 @@ mod tests {
     #[test]
     fn codes_end_with_their_row() {
         let mut bytes = Vec::new();
-        append_frame(&mut bytes, &[5; 8], 4);
+        append_frame(&mut bytes, &[5; 8], 1, 4);
         assert_eq!(bytes[64..], [253, 5, 253, 5]);
+    }
+
+    #[test]
+    fn the_high_bytes_of_a_frame_stand_before_its_low_bytes() {
+        let mut bytes = Vec::new();
+        append_frame(&mut bytes, &[7, 1, 8, 1, 9, 1], 2, 3);
+        assert_eq!(bytes[..12], [2, 0, 0, 0, 64, 0, 0, 0, 66, 0, 0, 0]);
+        assert_eq!(bytes[64..], [254, 1, 2, 7, 8, 9]);
     }
 
     #[test]
     fn each_frame_has_its_offset() {
         let mut bytes = Vec::new();
         let mut fragments = Fragments::begin(&mut bytes, 2).unwrap();
-        fragments.push(&[0; 4], 2).unwrap();
-        fragments.push(&[1; 4], 2).unwrap();
+        fragments.push(&[0; 4], 1, 2).unwrap();
+        fragments.push(&[1; 4], 1, 2).unwrap();
         fragments.end();
         assert_eq!(bytes[20..28], [0, 0, 0, 0, 78, 0, 0, 0]);
         assert_eq!(bytes[28 + 78..28 + 82], ITEM);

@@ -47,12 +47,52 @@ const REQUIRED_OF_SEGMENTS: [Tag; 5] = [
     tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE,
 ];
 
+const REQUIRED_OF_MAPS: [Tag; 20] = [
+    tags::IMAGE_TYPE,
+    tags::CONTENT_LABEL,
+    tags::CONTENT_QUALIFICATION,
+    tags::MANUFACTURER_MODEL_NAME,
+    tags::DEVICE_SERIAL_NUMBER,
+    tags::SOFTWARE_VERSIONS,
+    tags::SAMPLES_PER_PIXEL,
+    tags::PHOTOMETRIC_INTERPRETATION,
+    tags::PIXEL_PRESENTATION,
+    tags::NUMBER_OF_FRAMES,
+    tags::ROWS,
+    tags::COLUMNS,
+    tags::BITS_ALLOCATED,
+    tags::BURNED_IN_ANNOTATION,
+    tags::RECOGNIZABLE_VISUAL_FEATURES,
+    tags::LOSSY_IMAGE_COMPRESSION,
+    tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+    tags::DIMENSION_ORGANIZATION_SEQUENCE,
+    tags::DIMENSION_INDEX_SEQUENCE,
+    tags::REFERENCED_SERIES_SEQUENCE,
+];
+
 pub(super) fn check(head: &DataSet, bytes: &[u8], source: Option<&Source>, found: &mut Vec<Violation>) {
     require(head, "the segmentation", &REQUIRED, found);
-    if !found.is_empty() {
-        return;
+    if found.is_empty() {
+        let segments = check_segments(head, found);
+        check_frames((head, bytes), source, segments, tags::PIXEL_DATA, found);
     }
-    let segments = check_segments(head, found);
+}
+
+/// A parametric map has frames as a segmentation has, of no segment.
+pub(super) fn check_map(head: &DataSet, bytes: &[u8], source: Option<&Source>, found: &mut Vec<Violation>) {
+    require(head, "the parametric map", &REQUIRED_OF_MAPS, found);
+    if found.is_empty() {
+        check_frames((head, bytes), source, HashSet::new(), tags::FLOAT_PIXEL_DATA, found);
+    }
+}
+
+fn check_frames(
+    (head, bytes): (&DataSet, &[u8]),
+    source: Option<&Source>,
+    segments: HashSet<u16>,
+    pixels: Tag,
+    found: &mut Vec<Violation>,
+) {
     if let Some(source) = source {
         check_source(head, source, found);
     }
@@ -66,14 +106,14 @@ pub(super) fn check(head: &DataSet, bytes: &[u8], source: Option<&Source>, found
         found.push(Violation::FrameCount { stated, described: frames.len() });
     }
     Frames { head, segments, source: source.map(Places::of) }.check(&frames, found);
-    check_pixels(head, frames.len(), rest, found);
+    check_pixels(head, pixels, frames.len(), rest, found);
 }
 
 /// Numbers of the described segments; 1..N in order, but for a label map's background.
 fn check_segments(head: &DataSet, found: &mut Vec<Violation>) -> HashSet<u16> {
     let is_label_map = text(head, tags::SEGMENTATION_TYPE).as_deref() == Some("LABELMAP");
     let mut numbers = HashSet::new();
-    for (expected, item) in (1..).zip(items(head, tags::SEGMENT_SEQUENCE)) {
+    for (item, expected) in items(head, tags::SEGMENT_SEQUENCE).iter().zip(1..=u16::MAX) {
         require(item, "a segment", &REQUIRED_OF_SEGMENTS, found);
         let number = integer(item, tags::SEGMENT_NUMBER).unwrap_or(0);
         if number != expected && !(is_label_map && number == 0) {
@@ -212,7 +252,7 @@ fn per_frame_groups(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Pixel Data is the last element and has the bits of all frames, to an even number of bytes.
-fn check_pixels(head: &DataSet, frames: usize, rest: &[u8], found: &mut Vec<Violation>) {
+fn check_pixels(head: &DataSet, tag: Tag, frames: usize, rest: &[u8], found: &mut Vec<Violation>) {
     if let Some(fragments) = rest.strip_prefix(&ENCAPSULATED) {
         check_fragments(frames, fragments, found);
         return;
@@ -221,7 +261,7 @@ fn check_pixels(head: &DataSet, frames: usize, rest: &[u8], found: &mut Vec<Viol
     let bits = of(tags::ROWS) * of(tags::COLUMNS) * of(tags::BITS_ALLOCATED) * frames as u64;
     let expected = bits.div_ceil(8).next_multiple_of(2);
     let mut elements = Elements(rest);
-    let pixels = elements.next().filter(|element| element.tag == tags::PIXEL_DATA);
+    let pixels = elements.next().filter(|element| element.tag == tag);
     if pixels.is_none_or(|pixels| pixels.value.len() as u64 != expected) || !elements.0.is_empty() {
         found.push(Violation::PixelLength { expected });
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array3;
-use results::{Description, LabelsFileError, Source, open_labels};
+use results::{Description, LabelPlane, LabelsFileError, Source, open_labels};
 
 use crate::{programs, segmentation::save_labels, sources};
 
@@ -31,10 +31,12 @@ fn files(source: &str) -> Files {
 fn read(path: &Path, source: &Source) -> Array3<u8> {
     let mut planes = open_labels(path, source).unwrap();
     let [slices, rows, columns] = planes.shape();
-    let mut buffer = Vec::new();
     let mut all = Vec::new();
     for slice in 0..slices {
-        all.extend_from_slice(planes.plane(slice, &mut buffer).unwrap());
+        match planes.plane(slice).unwrap() {
+            LabelPlane::Bytes(plane) => all.extend_from_slice(plane),
+            LabelPlane::Words(_) => panic!("slice {slice} has no label above 255"),
+        }
     }
     Array3::from_shape_vec((slices, rows, columns), all).unwrap()
 }

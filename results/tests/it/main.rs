@@ -6,6 +6,7 @@ mod archive;
 mod follow_up;
 mod heatmap;
 mod labels_file;
+mod probabilities;
 mod profiles;
 mod programs;
 mod real;

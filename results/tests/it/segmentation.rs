@@ -57,7 +57,7 @@ pub(crate) fn segments() -> Vec<Segment> {
 }
 
 pub(crate) fn segment(production: &Production, source: &Source, labels: &Array3<u8>) -> Vec<Segmentation> {
-    let input = SegmentationInput { production, source, segments: &segments() };
+    let input = SegmentationInput { production, source, segments: &segments(), probabilities: None };
     results::segmentation(&input, labels.view()).expect("the segmentation is written")
 }
 
@@ -131,25 +131,51 @@ fn a_korean_name_is_readable_in_the_segmentation() {
 #[test]
 fn dcmqi_reads_the_segmentation() {
     for spec in sources::all() {
-        let written = written(&spec, &production());
-        let out = written.folder.path().join("itk");
-        std::fs::create_dir(&out).unwrap();
-        programs::python_command(
-            "segimage2itkimage",
-            &[
-                "--inputDICOM",
-                written.seg.to_str().unwrap(),
-                "--outputDirectory",
-                out.to_str().unwrap(),
-                "--outputType",
-                "nifti",
-            ],
-        );
-        let images = std::fs::read_dir(&out)
-            .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".nii.gz"));
-        assert_eq!(images.count(), 3, "{}: one image for each segment that is there", spec.name);
+        let read = read_by_dcmqi(&written(&spec, &production()));
+        assert_eq!(read.images, 3, "{}: one image for each segment that is there", spec.name);
+        assert_eq!(read.labels, ["Lesion", "Brain", "Kidney"], "{}", spec.name);
     }
+}
+
+#[test]
+fn dcmqi_reads_the_label_map() {
+    let mut production = production();
+    production.profile.segmentation = SegmentationType::LabelMap;
+    let read = read_by_dcmqi(&written(&sources::named("mr-oblique"), &production));
+    assert_eq!(read.images, 1, "one image for all segments");
+    assert_eq!(read.labels, ["Lesion", "Brain", "Kidney"]);
+}
+
+struct ReadByDcmqi {
+    images: usize,
+    labels: Vec<String>,
+}
+
+#[track_caller]
+fn read_by_dcmqi(written: &Written) -> ReadByDcmqi {
+    let out = written.folder.path().join("itk");
+    std::fs::create_dir(&out).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    programs::python_command(
+        "segimage2itkimage",
+        &["--inputDICOM", &path(&written.seg), "--outputDirectory", &path(&out), "--outputType", "nifti"],
+    );
+    let mut images = 0;
+    let mut labels = Vec::new();
+    for entry in std::fs::read_dir(&out).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => images += 1,
+            Some("json") => {
+                let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let groups = meta["segmentAttributes"].as_array().unwrap().iter();
+                let segments = groups.flat_map(|group| group.as_array().unwrap());
+                labels.extend(segments.map(|one| one["SegmentLabel"].as_str().unwrap().to_owned()));
+            }
+            _ => {}
+        }
+    }
+    ReadByDcmqi { images, labels }
 }
 
 #[test]

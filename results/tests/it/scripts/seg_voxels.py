@@ -1,6 +1,7 @@
 """Reads a SEG with highdicom and pydicom and compares it with the label map that it was made of.
 
-    seg_voxels.py SEG SOURCE_FOLDER LABELS     labels: raw uint8, slice-row-column, slices along the normal
+    seg_voxels.py SEG SOURCE_FOLDER LABELS
+        labels: raw uint8, or uint16 in a file `.u16`; slice-row-column, slices along the normal
 """
 import pathlib
 import sys
@@ -27,12 +28,12 @@ orientation = np.array(frames[0][0], float)
 normal = np.cross(orientation[:3], orientation[3:])
 frames.sort(key=lambda frame: float(np.dot(normal, np.array(frame[1], float))))
 rows, columns = int(sources[0].Rows), int(sources[0].Columns)
-want = np.fromfile(labels_path, np.uint8).reshape(len(frames), rows, columns)
+want = np.fromfile(labels_path, "<u2" if labels_path.suffix == ".u16" else np.uint8).reshape(len(frames), rows, columns)
 slice_of = {(uid, number): index for index, (_, _, uid, number) in enumerate(frames)}
 
 seg = hd.seg.segread(seg_path)
-numbers = {segment.SegmentNumber: VALUES[segment.SegmentLabel] for segment in seg.SegmentSequence
-           if segment.SegmentNumber != 0}
+numbers = {segment.SegmentNumber: VALUES.get(segment.SegmentLabel) or int(segment.SegmentLabel.split()[-1])
+           for segment in seg.SegmentSequence if segment.SegmentNumber != 0}
 pixels = seg.pixel_array.reshape(int(seg.NumberOfFrames), rows, columns)
 got = np.zeros_like(want)
 for index, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
