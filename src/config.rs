@@ -219,6 +219,19 @@ pub(crate) struct Compat {
     pub(crate) default_model: String,
     pub(crate) django_jwt_key: Secret,
     pub(crate) django_users: std::collections::BTreeMap<String, String>,
+    pub(crate) polling_workers: Vec<PollingWorker>,
+    /// Name of the source that viewers see; empty: the only one.
+    pub(crate) orthanc: String,
+}
+
+/// A program outside that asks for series to segment: by the name of its API key, or by where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PollingWorker {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -124,7 +124,9 @@ impl Service {
                     shutdown: shutdown.clone(),
                     http: settings::http(&config, listener.is_tls())?,
                 };
-                Some(listener.serve(api::router(api::AppState::new(services)))?)
+                let state = api::AppState::new(services);
+                tokio::spawn(api::run_batches(state.clone()));
+                Some(listener.serve(api::router(state))?)
             }
             None => None,
         };

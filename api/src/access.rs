@@ -21,6 +21,8 @@ pub enum Access {
     People(&'static [Role]),
     /// An Orthanc that knows the secret of its source.
     SourceSecret,
+    /// A program that `compat.polling_workers` names.
+    PollingWorker,
 }
 
 /// One row of the table.
@@ -79,6 +81,9 @@ pub static RULES: &[Rule] = &[
     rule(Method::GET, "/v1/jobs/{id}", READER),
     rule(Method::POST, "/v1/jobs/{id}/cancel", OPERATOR),
     rule(Method::POST, "/v1/jobs/{id}/retry", OPERATOR),
+    rule(Method::GET, "/v1/batches", READER),
+    rule(Method::POST, "/v1/batches", OPERATOR),
+    rule(Method::GET, "/v1/batches/{id}", READER),
     rule(Method::GET, "/v1/results", READER),
     rule(Method::GET, "/v1/results/{id}", READER),
     rule(Method::GET, "/v1/results/{id}/artifacts", READER),
@@ -118,6 +123,15 @@ pub static RULES: &[Rule] = &[
     rule(Method::POST, "/feedback", CLINICIAN),
     rule(Method::POST, "/api/v1/m1/inference", CLINICIAN),
     rule(Method::POST, "/api/v1/mg/inference", CLINICIAN),
+    rule(Method::POST, "/api/v1/mm/inference", CLINICIAN),
+    rule(Method::POST, "/api/mri/segmentation/series/{series_id}/segment", CLINICIAN),
+    rule(Method::GET, "/api/mri/segmentation/requests", CLINICIAN),
+    rule(Method::GET, "/api/mri/segmentation/pending-requests", Access::PollingWorker),
+    rule(Method::POST, "/api/mri/segmentation/update-status/{request_id}", Access::PollingWorker),
+    rule(Method::POST, "/api/mri/segmentation/complete-request/{request_id}", Access::PollingWorker),
+    // What of it each role may ask for, see crate::orthanc.
+    rule(Method::GET, "/api/orthanc/{*path}", READER),
+    rule(Method::POST, "/api/orthanc/{*path}", CLINICIAN),
     rule(Method::GET, "/v1/deliveries", READER),
     rule(Method::POST, "/v1/deliveries/{id}/retry", OPERATOR),
     rule(Method::GET, "/v1/events", READER),

@@ -8,6 +8,7 @@ use crate::{
     error::{ApiError, Code},
     layers,
     openapi::{self, ApiDoc},
+    parameters::{self, Known},
     routes,
     state::AppState,
 };
@@ -20,9 +21,11 @@ const OPENAPI_ROUTE: &str = "/openapi.json";
 pub fn router(state: AppState) -> Router {
     let (routes, document) = routes::documented(&state.http.limits).split_for_parts();
     let document = openapi::complete(document);
+    let known = Known::of(&document);
     let routes = routes
         .route(OPENAPI_ROUTE, get(move || async move { Json(document) }))
         .merge(SwaggerUi::new(ApiDoc::TRY_IT_PAGE).config(Config::new([OPENAPI_ROUTE])))
+        .layer(middleware::from_fn_with_state(known, parameters::check))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_method);
     let inner = layers::around(routes, &state).with_state(state);

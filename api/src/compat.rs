@@ -5,11 +5,13 @@
 //! to speak its clients' language.
 
 mod dialect;
-mod gateway;
+mod history;
 mod imaging;
 mod language;
 mod model_server;
+mod multimodal;
 mod rows;
+mod workers;
 
 use axum::{
     extract::{DefaultBodyLimit, MatchedPath, Request},
@@ -17,45 +19,72 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
+};
 
 use crate::{config::Limits, error::Told, state::AppState};
 use dialect::Dialect;
-pub(crate) use dialect::ImageRefusal;
+pub(crate) use dialect::{ImageRefusal, WorkerRefusal};
 use language::Language;
+pub(crate) use workers::PollingWorkerName;
 
 /// The routes of the contracts.
 pub(crate) fn routes(limits: &Limits) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(model_server::health))
         .routes(routes!(model_server::schema))
+        .routes(also("/api/ml/schema", "compat_gateway_schema", routes!(model_server::schema)))
         .routes(routes!(model_server::reload))
+        .routes(also("/api/ml/reload", "compat_gateway_reload", routes!(model_server::reload)))
         .routes(routes!(model_server::status))
+        .routes(also("/ml/v1/status", "compat_ml_status", routes!(model_server::status)))
         .routes(routes!(model_server::model_info))
+        .routes(also("/ml/v1/model-info", "compat_ml_model_info", routes!(model_server::model_info)))
         .routes(routes!(model_server::retrain))
-        .routes(routes!(gateway::schema))
-        .routes(routes!(gateway::reload))
-        .routes(routes!(gateway::status))
-        .routes(routes!(gateway::model_info))
-        .routes(routes!(gateway::retrain))
-        .routes(routes!(gateway::history))
+        .routes(also("/ml/v1/retrain", "compat_ml_retrain", routes!(model_server::retrain)))
+        .routes(routes!(history::history))
         .routes(routes!(imaging::feedback))
         .routes(routes!(imaging::task))
+        .routes(routes!(workers::request))
+        .routes(routes!(workers::requests))
+        .routes(routes!(workers::pending))
+        .routes(routes!(workers::update))
+        .routes(routes!(workers::complete))
         .merge(tables(limits))
 }
 
 fn tables(limits: &Limits) -> OpenApiRouter<AppState> {
+    let classify = || routes!(imaging::ct_classification);
     OpenApiRouter::new()
         .routes(routes!(model_server::predict))
-        .routes(routes!(model_server::predict_v1))
-        .routes(routes!(gateway::predict))
-        .routes(routes!(gateway::predict_v1))
-        .routes(routes!(imaging::ct_classification))
-        .routes(routes!(imaging::ct_classification_v1))
+        .routes(also("/api/v1/predict", "compat_v1_predict", routes!(model_server::predict)))
+        .routes(also("/api/ml/predict", "compat_gateway_predict", routes!(model_server::predict)))
+        .routes(also("/ml/v1/predict", "compat_ml_predict", routes!(model_server::predict)))
+        .routes(classify())
+        .routes(also("/v1/predict/ct_classification", "ct_classification", classify()))
         .routes(routes!(imaging::mri_segmentation))
-        .routes(routes!(imaging::m1))
+        .routes(also("/api/v1/m1/inference", "compat_m1", routes!(imaging::mri_segmentation)))
         .routes(routes!(imaging::mg))
+        .routes(routes!(multimodal::mm))
         .layer(DefaultBodyLimit::max(limits.predict_bytes))
+}
+
+/// The same handler at another address, under a name of its own.
+fn also(
+    route: &str,
+    operation_id: &str,
+    (schemas, mut documented, handler): UtoipaMethodRouter<AppState>,
+) -> UtoipaMethodRouter<AppState> {
+    let (first, mut item) = documented.paths.pop_first().expect("a handler is documented at one address");
+    for operation in [item.get.as_mut(), item.post.as_mut()].into_iter().flatten() {
+        operation.operation_id = Some(operation_id.to_owned());
+        operation.summary = Some(format!("As `{first}`."));
+        operation.description = None;
+    }
+    documented.paths.insert(route.to_owned(), item);
+    (schemas, documented, handler)
 }
 
 /// Puts the refusals of the contracts' routes into their words.
@@ -93,6 +122,7 @@ fn shorter(uri: &Uri) -> Option<Uri> {
 pub(crate) fn refusal_schema(route: &str) -> Option<&'static str> {
     Dialect::of(route).map(|dialect| match dialect {
         Dialect::ModelServer | Dialect::Gateway => "Detail",
+        Dialect::Workers => "WorkerRefusal",
         Dialect::Imaging => "ImageRefusal",
     })
 }
@@ -102,8 +132,12 @@ pub(crate) fn family_of(route: &str) -> Option<&'static str> {
     if route == "/ml/v1/history" {
         return Some("predictions");
     }
+    if route.starts_with("/api/orthanc/") {
+        return Some("studies");
+    }
     Dialect::of(route).map(|dialect| match dialect {
         Dialect::ModelServer | Dialect::Gateway => "models",
+        Dialect::Workers => "studies",
         Dialect::Imaging if route.ends_with("/ct_classification") || route == "/feedback" => "predictions",
         Dialect::Imaging => "studies",
     })

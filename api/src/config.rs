@@ -50,6 +50,19 @@ pub struct Compat {
     pub default_model: String,
     /// The access tokens of the gateway that stood in front of the old servers.
     pub django: Option<GatewayTokens>,
+    /// Programs that segment for us; none: the routes for them are not there.
+    pub polling_workers: Vec<PollingWorker>,
+    /// The source that viewers see at `/api/orthanc`; none: the only one.
+    pub orthanc: Option<String>,
+}
+
+/// A program outside that asks for series to segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PollingWorker {
+    /// Whoever shows an API key of that name.
+    Key(String),
+    /// Whoever calls from there, and shows nothing.
+    Address(IpNet),
 }
 
 /// What one caller, and all callers together, may ask of the service.
@@ -119,7 +132,7 @@ impl Default for HttpConfig {
 
 impl Default for Compat {
     fn default() -> Self {
-        Self { default_model: "meso".to_owned(), django: None }
+        Self { default_model: "meso".to_owned(), django: None, polling_workers: Vec::new(), orthanc: None }
     }
 }
 

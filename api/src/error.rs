@@ -69,6 +69,7 @@ codes! {
     AccountLocked = (TOO_MANY_REQUESTS, "account_locked", "Too many wrong passwords"),
     RateLimited = (TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
     Internal = (INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
+    BadGateway = (BAD_GATEWAY, "bad_gateway", "The system behind this one does not answer as it should"),
     Unavailable = (SERVICE_UNAVAILABLE, "unavailable", "This cannot be served now"),
     Overloaded = (SERVICE_UNAVAILABLE, "overloaded", "Too much is being asked at once"),
     TimedOut = (SERVICE_UNAVAILABLE, "timed_out", "The answer took too long"),

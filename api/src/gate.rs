@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::{
     access::{self, Access, Verdict},
     auth::{self, Caller},
+    compat::PollingWorkerName,
     config::{self, HttpConfig},
     error::{ApiError, ApiResult, Code},
     limits::{PerMinute, Rate, Rates},
@@ -31,6 +32,8 @@ pub(crate) enum CountedFor {
     Key(ApiKeyId),
     /// A user of the old gateway who has no account here.
     Gateway(String),
+    /// A program that `compat.polling_workers` names.
+    Worker(String),
     Address(IpAddr),
 }
 
@@ -96,6 +99,12 @@ async fn admit(state: &AppState, access: Access, request: &mut Request) -> ApiRe
         Access::SignIn => state.gate().sign_ins.take(&address),
         // The hook compares the secret itself: it depends on the source that is named.
         Access::SourceSecret => state.gate().requests.take(Rate::General, &CountedFor::Address(address)),
+        Access::PollingWorker => {
+            let worker = PollingWorkerName::of(state, address, request.headers()).await?;
+            let counted = CountedFor::Worker(worker.0.clone());
+            request.extensions_mut().insert(worker);
+            state.gate().requests.take(Rate::General, &counted)
+        }
         Access::Roles(roles) => {
             let caller = identify(state, address, Rate::of(route_of(request)), request.headers()).await?;
             let_in(caller, roles, request)

@@ -12,6 +12,7 @@ mod access;
 mod app;
 mod audit;
 mod auth;
+mod batch;
 mod compat;
 mod config;
 mod day;
@@ -22,11 +23,14 @@ mod feed;
 mod feedback;
 mod gate;
 mod health;
+mod keeping;
 mod layers;
 mod limits;
 mod metrics;
 mod openapi;
+mod orthanc;
 mod page;
+mod parameters;
 mod process;
 mod reading;
 mod request_id;
@@ -44,7 +48,8 @@ pub use auth::{
     GatewayTokens, NoSuchScope, OneTimeError, Password, PasswordError, Scope, Secret, ShortGatewayKey,
     ShortSecret, TokenSigner, digest_of, hash_password, issue_one_time,
 };
-pub use config::{Compat, HttpConfig, Limits, Listener, LockOut, Plain, TokenLifetimes};
+pub use batch::run_batches;
+pub use config::{Compat, HttpConfig, Limits, Listener, LockOut, Plain, PollingWorker, TokenLifetimes};
 pub use error::{ApiError, Code};
 pub use metrics::install as install_metrics;
 pub use state::{AppState, Clock, Services};

@@ -75,6 +75,7 @@ impl Rate {
             | "/predict/mri_segmentation/async"
             | "/api/v1/m1/inference"
             | "/api/v1/mg/inference"
+            | "/api/v1/mm/inference"
             | "/v1/models/{id}/predict" => Self::Predict,
             "/schema" | "/api/ml/schema" | "/v1/models/{id}/schema" => Self::Schema,
             "/reload" | "/api/v1/retrain" | "/api/ml/reload" | "/ml/v1/retrain" | "/v1/models/reload" => {

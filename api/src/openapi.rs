@@ -17,7 +17,7 @@ use utoipa::{
 
 use crate::{
     access::{Access, RULES, Rule},
-    compat::{self, ImageRefusal},
+    compat::{self, ImageRefusal, WorkerRefusal},
     error::{PROBLEM_JSON, Problem},
 };
 
@@ -28,19 +28,21 @@ use crate::{
         description = "A machine's second reading of every new imaging study. Not a medical device.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
-    components(schemas(Problem, ImageRefusal)),
+    components(schemas(Problem, ImageRefusal, WorkerRefusal)),
     tags(
         (name = "auth", description = "Signing in, and whoever is signed in"),
         (name = "people", description = "Accounts and API keys"),
         (name = "audit", description = "Who saw or did what"),
         (name = "studies", description = "What arrived, and what became of it"),
         (name = "jobs", description = "Runs of a model over series of a study"),
+        (name = "batches", description = "Many studies at once"),
         (name = "results", description = "Findings, and the DICOM objects that hold them"),
         (name = "reviews", description = "What doctors decide about results"),
         (name = "models", description = "Model packages in service"),
         (name = "deliveries", description = "The outbox to PACS and folders"),
         (name = "events", description = "Every change of state, live"),
         (name = "hooks", description = "Calls by Orthanc"),
+        (name = "orthanc", description = "The Orthanc behind us, for viewers"),
         (name = "compat", description = "What clients of older systems call"),
         (name = "service", description = "Probes and metrics")
     )
@@ -106,6 +108,8 @@ fn describe(operation: &mut Operation, rule: &Rule) {
         Access::Roles(_) => &[BEARER, KEY_HEADER],
         Access::People(_) => &[BEARER],
         Access::SourceSecret => &[HOOK],
+        // By address, or by key.
+        Access::PollingWorker => &[KEY_HEADER],
     };
     if let Access::Roles(roles) | Access::People(roles) = access {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();

@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod batches;
 mod deliveries;
 mod events;
 mod feedback;
@@ -11,6 +12,7 @@ mod keys;
 mod landing;
 mod me;
 mod models;
+mod orthanc;
 pub(crate) mod predict;
 pub(crate) mod predictions;
 mod probes;
@@ -73,6 +75,8 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(batches::list, batches::add))
+        .routes(routes!(batches::get))
         .routes(routes!(results::list))
         .routes(routes!(results::get))
         .routes(routes!(results::artifacts))
@@ -94,6 +98,7 @@ fn uploads(limits: &Limits) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(studies::upload::upload))
         .routes(routes!(reviews::correct))
+        .routes(routes!(orthanc::read, orthanc::write))
         .layer(DefaultBodyLimit::max(limits.upload_bytes))
 }
 

@@ -13,6 +13,7 @@ use crate::{
     feed::Streams,
     gate::Gate,
     health::DestinationChecks,
+    orthanc::Looked,
     reading::Readings,
     tabular::ReadBodies,
 };
@@ -52,6 +53,7 @@ struct Inner {
     destination_checks: DestinationChecks,
     bodies: ReadBodies,
     readings: Readings,
+    looked: Looked,
     started_at: Millis,
 }
 
@@ -63,6 +65,7 @@ impl AppState {
             destination_checks: DestinationChecks::default(),
             bodies: ReadBodies::default(),
             readings: Readings::default(),
+            looked: Looked::default(),
             started_at: (services.clock)(),
             streams: Streams::new(services.http.limits.event_streams),
             services,
@@ -87,6 +90,10 @@ impl AppState {
 
     pub(crate) fn readings(&self) -> &Readings {
         &self.0.readings
+    }
+
+    pub(crate) fn looked(&self) -> &Looked {
+        &self.0.looked
     }
 
     pub(crate) fn bodies(&self) -> &ReadBodies {

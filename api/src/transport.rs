@@ -65,6 +65,11 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
         .any(|name| headers.contains_key(name))
 }
 
+/// How the caller reached us, for addresses that are told to nobody else than him.
+pub(crate) fn came_by_https(config: &HttpConfig, headers: &HeaderMap) -> bool {
+    config.listener == Listener::Tls || arrived_by_https(headers)
+}
+
 /// The proxy nearest to us writes last, so the last word counts.
 fn arrived_by_https(headers: &HeaderMap) -> bool {
     last_of(headers, &X_FORWARDED_PROTO).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))

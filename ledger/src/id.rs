@@ -101,6 +101,7 @@ uuid_kinds! {
     SessionId,
     /// One request whose rows were predicted.
     CallId,
+    BatchId,
 }
 
 number_kinds! {
@@ -108,6 +109,8 @@ number_kinds! {
     DeliveryId,
     /// Place in the history of predictions.
     PredictionId,
+    /// Place among the series that are asked of programs outside.
+    SegmentationRequestId,
     /// Place in the event log; grows, with gaps.
     EventSeq,
 }

@@ -17,6 +17,7 @@ mod api_key;
 mod artifact;
 mod association;
 mod audit;
+mod batch;
 mod change;
 mod cursor;
 mod db;
@@ -43,6 +44,7 @@ mod result;
 mod retention;
 mod review;
 mod role;
+mod segmentation_request;
 mod series;
 mod session;
 mod study;
@@ -55,6 +57,7 @@ pub use api_key::{ApiKey, NewApiKey};
 pub use artifact::{Artifact, NewArtifact};
 pub use association::{Association, Door, Ending, NewAssociation};
 pub use audit::{AuditFilter, AuditHead, AuditKey, AuditProblem, AuditRow, NewAudit};
+pub use batch::{Batch, BatchItem, BatchItemState, NewBatch, NewBatchItem, Tally};
 pub use change::{Changes, Topic};
 pub use cursor::Cursor;
 pub use delivery::{
@@ -67,8 +70,9 @@ pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
 pub use feedback::{Decided, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
-    AccountId, ApiKeyId, ArtifactId, AssociationId, BootId, CallId, DeliveryId, EventSeq, HoldId, JobId,
-    NodeId, PredictionId, QuarantinedId, ResultId, ReviewId, SessionId, WorkerId,
+    AccountId, ApiKeyId, ArtifactId, AssociationId, BatchId, BootId, CallId, DeliveryId, EventSeq, HoldId,
+    JobId, NodeId, PredictionId, QuarantinedId, ResultId, ReviewId, SegmentationRequestId, SessionId,
+    WorkerId,
 };
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
@@ -88,6 +92,7 @@ pub use review::{
     Decision, NewReview, RejectionReason, Review, ReviewObjects, ReviewState, Reviewed, Reviewer, Verdict,
 };
 pub use role::Role;
+pub use segmentation_request::{RequestState, SegmentationRequest, WorkerReport};
 pub use series::SeriesRow;
 pub use session::{NewSession, Session, SessionKind};
 pub use study::{Forced, StudyFilter, StudyRow};

@@ -22,6 +22,7 @@ use crate::{
     hook::{self, Hint, HookError},
     intake::{Intake, IntakeError, Process},
     orthanc::Orthanc,
+    proxy::Proxy,
 };
 
 /// Lines of the change log that are read at once.
@@ -71,6 +72,7 @@ pub struct BridgeHandle {
 #[derive(Debug)]
 struct SourceHandle {
     secret: Option<String>,
+    proxy: Proxy,
     hints: mpsc::Sender<Hint>,
     status: watch::Receiver<SourceStatus>,
 }
@@ -98,6 +100,7 @@ impl Bridge {
         let mut handles = BTreeMap::new();
         for source in sources {
             let orthanc = Orthanc::new(source.connection.clone())?;
+            let proxy = Proxy::new(source.connection.clone())?;
             let (hints, hinted) = mpsc::channel(HINTS_MAX);
             let (status, seen) = watch::channel(SourceStatus::default());
             let intake = Intake {
@@ -116,7 +119,8 @@ impl Bridge {
             };
             let span = info_span!("source", source.name = %source.name);
             tasks.spawn(follower.run(shutdown.clone()).instrument(span));
-            handles.insert(source.name, SourceHandle { secret: source.webhook_secret, hints, status: seen });
+            let handle = SourceHandle { secret: source.webhook_secret, proxy, hints, status: seen };
+            handles.insert(source.name, handle);
         }
         Ok(Self { tasks, handle: BridgeHandle { sources: Arc::new(handles) } })
     }
@@ -148,6 +152,17 @@ impl BridgeHandle {
             metrics::counter!("overread_orthanc_hints_dropped_total").increment(1);
         }
         Ok(())
+    }
+
+    /// A way to the source of that name; without a name to the only one.
+    #[must_use]
+    pub fn proxy(&self, source: Option<&str>) -> Option<&Proxy> {
+        let source = match source {
+            Some(name) => self.sources.get(name)?,
+            None if self.sources.len() == 1 => self.sources.values().next()?,
+            None => return None,
+        };
+        Some(&source.proxy)
     }
 
     /// Each source by name, with what is known of it.

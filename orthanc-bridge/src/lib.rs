@@ -2,6 +2,7 @@
 //!
 //! In: [`Bridge`] follows the change log of each source, and takes the calls of the Lua
 //! script in `orthanc/` as hints to look sooner. Out: [`Orthanc`] uploads and looks up.
+//! [`Proxy`] hands on what others ask of it.
 //! [`Rest`] says of every failure whether the same request may succeed later.
 //!
 //! Nothing here decides whether a study is ready, and nothing is ever changed in Orthanc
@@ -16,6 +17,7 @@ mod feed;
 mod hook;
 mod intake;
 mod orthanc;
+mod proxy;
 mod rest;
 
 pub use bridge::{Bridge, BridgeHandle, SourceConfig, SourceStatus};
@@ -26,4 +28,5 @@ pub use orthanc::{
     BadOrthancId, Change, ChangeKind, Changes, Download, Instance, Orthanc, OrthancId, Series, Study, System,
     Uploaded,
 };
+pub use proxy::{Answered, Forwarded, Proxy, PublicAddress};
 pub use rest::{Rest, RestError};

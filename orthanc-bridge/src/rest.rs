@@ -108,6 +108,25 @@ impl Rest {
         Err(self.failure(status, path, detail))
     }
 
+    /// As [`Rest::send`], but only what says nothing about the request is an error: the peer is
+    /// down or busy, or does not let us in.
+    ///
+    /// # Errors
+    /// As [`Rest::send`].
+    pub async fn ask(&self, request: RequestBuilder) -> Result<Response, RestError> {
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let is_ours =
+            [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED]
+                .contains(&status);
+        let is_busy = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+            .contains(&status);
+        if is_ours || is_busy || status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            return Err(self.failure(status, String::new(), String::new()));
+        }
+        Ok(response)
+    }
+
     fn failure(&self, status: StatusCode, path: String, detail: String) -> RestError {
         let (peer, code) = (self.peer(), status.as_u16());
         match status {

@@ -79,6 +79,7 @@ pub(super) fn whole(config: &Config) -> Result<(), ConfigError> {
     dicom(config)?;
     stores(config)?;
     sources(config)?;
+    polling_workers(config)?;
     destinations(config)?;
     site_rules(config)
 }
@@ -243,6 +244,25 @@ fn sources(config: &Config) -> Result<(), ConfigError> {
     names_differ("source", config.sources.iter().map(|source| source.name.as_str()))?;
     for (idx, source) in config.sources.iter().enumerate() {
         http_url(&format!("source.{idx}.url"), &source.url)?;
+    }
+    let shown = &config.compat.orthanc;
+    if !shown.is_empty() && !config.sources.iter().any(|source| source.name == *shown) {
+        return Err(ConfigError::key(
+            "compat.orthanc",
+            format!("is {shown:?}, which is the name of no [[source]]; name one, or leave it empty"),
+        ));
+    }
+    Ok(())
+}
+
+fn polling_workers(config: &Config) -> Result<(), ConfigError> {
+    for (idx, worker) in config.compat.polling_workers.iter().enumerate() {
+        if worker.key.is_some() == worker.address.is_some() {
+            return Err(ConfigError::key(
+                &format!("compat.polling_workers.{idx}"),
+                "names a worker by key or by address, by one of the two",
+            ));
+        }
     }
     Ok(())
 }

@@ -222,6 +222,19 @@ pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpCon
         let tokens = api::GatewayTokens::new(key.as_bytes(), config.compat.django_users.clone());
         api.compat.django = Some(tokens.context("compat.django_jwt_key cannot be used")?);
     }
+    api.compat.polling_workers =
+        config.compat.polling_workers.iter().map(polling_worker).collect::<anyhow::Result<_>>()?;
+    api.compat.orthanc = Some(config.compat.orthanc.clone()).filter(|name| !name.is_empty());
     api.limits.upload_bytes = usize::try_from(config.limits.upload_bytes.0).unwrap_or(usize::MAX);
     Ok(api)
+}
+
+fn polling_worker(worker: &config::PollingWorker) -> anyhow::Result<api::PollingWorker> {
+    match (&worker.key, &worker.address) {
+        (Some(key), None) => Ok(api::PollingWorker::Key(key.clone())),
+        (None, Some(address)) => {
+            network("compat.polling_workers.address", address).map(api::PollingWorker::Address)
+        }
+        _ => anyhow::bail!("an entry of compat.polling_workers has either key or address"),
+    }
 }

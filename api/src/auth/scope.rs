@@ -23,6 +23,7 @@ const FAMILIES: &[&str] = &[
     "keys",
     "audit",
     "feedback",
+    "batches",
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -30,6 +30,15 @@ pub(crate) struct ImageRefusalError {
     detail: Option<String>,
 }
 
+/// A refusal of the routes for workers, in the OpenAPI document.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it stands for what is written as JSON below")]
+pub(crate) struct WorkerRefusal {
+    /// `false`.
+    success: bool,
+    error: String,
+}
+
 /// The contract of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -39,6 +48,8 @@ pub(crate) enum Dialect {
     Gateway,
     /// Classification and segmentation: a code, and a sentence for people.
     Imaging,
+    /// Series for programs that ask for work.
+    Workers,
 }
 
 impl Dialect {
@@ -48,13 +59,14 @@ impl Dialect {
             "/api/v1/predict" | "/api/v1/status" | "/api/v1/model-info" | "/api/v1/retrain" => {
                 Some(Self::ModelServer)
             }
-            "/api/v1/mg/inference" => Some(Self::ModelServer),
+            "/api/v1/mg/inference" | "/api/v1/mm/inference" => Some(Self::ModelServer),
             "/predict/ct_classification"
             | "/v1/predict/ct_classification"
             | "/predict/mri_segmentation/async"
             | "/api/v1/m1/inference"
             | "/task/{id}"
             | "/feedback" => Some(Self::Imaging),
+            _ if route.starts_with("/api/mri/segmentation/") => Some(Self::Workers),
             _ if route.starts_with("/api/ml/") || route.starts_with("/ml/v1/") => Some(Self::Gateway),
             _ => None,
         }
@@ -86,6 +98,7 @@ impl Dialect {
     fn body(self, told: &Told, language: Language) -> Value {
         match (self, told.code) {
             (Self::Imaging, code) => imaging(code, told, language),
+            (Self::Workers, _) => json!({ "success": false, "error": sentence(told, language) }),
             (_, Code::InvalidJson) => json!({ "detail": "invalid JSON" }),
             (_, Code::HttpsRequired) => json!({ "detail": "HTTPS required" }),
             (

@@ -10,8 +10,8 @@ use axum::{
 use imaging::StudyUid;
 use inference::{Model, package::Task};
 use ledger::{
-    CallId, Ending, Job, JobState, ModelRef, NewAudit, NewPrediction, NewPredictions, PageRequest,
-    PredictionId, PredictionReview, ResultFilter, Role,
+    CallId, Ending, Job, JobState, NewPrediction, PageRequest, PredictionId, PredictionReview, ResultFilter,
+    Role,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use crate::{
     auth::{Caller, Clinician},
     error::{ApiError, ApiResult, Code},
     extract::{Json, Path},
+    keeping::Keeping,
     reading::{Form, Reading, unpack},
     request_id::RequestId,
     routes::predict::{ModelVersion, SERVER_TIMING, header_value},
@@ -81,19 +82,6 @@ pub(crate) struct HeatmapView {
     request_body(content = ImageForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Classified), (status = 400, description = "No usable image, or no patient")))]
 pub(crate) async fn ct_classification(
-    State(state): State<AppState>,
-    clinician: Clinician,
-    id: RequestId,
-    request: Request,
-) -> ApiResult<Response> {
-    classify(&state, &clinician, &id, request).await
-}
-
-/// As `/predict/ct_classification`.
-#[utoipa::path(post, path = "/v1/predict/ct_classification", tag = "compat", operation_id = "ct_classification",
-    request_body(content = ImageForm, content_type = "multipart/form-data"),
-    responses((status = 200, body = Classified), (status = 400, description = "No usable image, or no patient")))]
-pub(crate) async fn ct_classification_v1(
     State(state): State<AppState>,
     clinician: Clinician,
     id: RequestId,
@@ -163,36 +151,22 @@ async fn keep(
     patient_id: &str,
     reading: &Reading,
 ) -> ApiResult<PredictionId> {
-    let (call, now, package) = (CallId::generate(), state.now(), model.package());
-    let audit = NewAudit {
-        at: now,
-        actor: caller.actor(),
-        action: "model.predict".to_owned(),
-        subject: package.full_name(),
-        request_id: Some(id.to_string()),
-        detail: json!({ "call": call, "files": form.files.len() }),
+    let keeping = Keeping {
+        state,
+        caller,
+        request: id,
+        package: model.package(),
+        model_name: model.package().id.as_str(),
+        call: CallId::generate(),
     };
+    let audit = keeping.audit(json!({ "files": form.files.len() }));
     let row = NewPrediction {
         number: 1,
         input: json!({ "files": form.files.len(), "sha256": form.digest }),
         label: None,
         answer: reading.findings.clone(),
     };
-    let kept = NewPredictions {
-        call,
-        at: now,
-        model: ModelRef {
-            id: package.id.to_string(),
-            version: package.version.to_string(),
-            digest: package.digest.clone(),
-        },
-        model_name: package.id.to_string(),
-        patient_id: patient_id.to_owned(),
-        doctor: (caller.role == Role::Doctor).then(|| caller.account_name()).flatten(),
-        actor: caller.actor(),
-        request_id: Some(id.to_string()),
-        rows: vec![row],
-    };
+    let kept = keeping.rows(patient_id, vec![row]);
     let numbers = state.ledger.record_call(&state.audit_key, Some(audit), Some(kept)).await?;
     numbers.first().copied().ok_or_else(|| ApiError::internal("a kept row has no number"))
 }
@@ -290,20 +264,6 @@ pub(crate) struct TaskId {
     request_body(content((StudyBody = "application/json"), (ImageForm = "multipart/form-data"))),
     responses((status = 202, body = TaskId), (status = 404, description = "No such study")))]
 pub(crate) async fn mri_segmentation(
-    State(state): State<AppState>,
-    clinician: Clinician,
-    id: RequestId,
-    axum::Extension(address): axum::Extension<ClientAddress>,
-    request: Request,
-) -> ApiResult<(StatusCode, Json<TaskId>)> {
-    segment(&state, &clinician, &id, address, request).await
-}
-
-/// As `/predict/mri_segmentation/async`.
-#[utoipa::path(post, path = "/api/v1/m1/inference", tag = "compat", operation_id = "compat_m1",
-    request_body(content((StudyBody = "application/json"), (ImageForm = "multipart/form-data"))),
-    responses((status = 202, body = TaskId), (status = 404, description = "No such study")))]
-pub(crate) async fn m1(
     State(state): State<AppState>,
     clinician: Clinician,
     id: RequestId,

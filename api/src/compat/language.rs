@@ -39,7 +39,7 @@ impl Language {
                 "Too many requests. Please try again later.",
                 "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",
             ),
-            Code::Overloaded | Code::TimedOut | Code::Unavailable => {
+            Code::Overloaded | Code::TimedOut | Code::Unavailable | Code::BadGateway => {
                 ("The AI server does not answer", "AI 서버가 응답하지 않습니다")
             }
             Code::BodyTooLarge => ("The request is too large.", "요청의 크기가 너무 큽니다."),

@@ -1,4 +1,5 @@
-//! The tabular model server: `/health`, `/schema`, `/predict`, `/reload`, and its second naming.
+//! The tabular model server: `/health`, `/schema`, `/predict`, `/reload`. The gateway in front of
+//! it, and the second naming of both, are other addresses of the same handlers.
 
 use axum::{
     extract::{Request, State},
@@ -29,7 +30,7 @@ pub(crate) async fn schema(State(state): State<AppState>, _reader: Reader) -> Ap
     rows::schema(&state)
 }
 
-/// Answers rows.
+/// Answers rows, and keeps each of them when a patient is named.
 #[utoipa::path(post, path = "/predict", tag = "compat", operation_id = "compat_predict", request_body = Rows,
     responses((status = 200, body = Predicted), (status = 400, body = Detail), (status = 503, body = Detail)))]
 pub(crate) async fn predict(
@@ -52,20 +53,7 @@ pub(crate) async fn reload(
     rows::reload(&state, &admin, &id).await
 }
 
-/// As `/predict`.
-#[utoipa::path(post, path = "/api/v1/predict", tag = "compat", operation_id = "compat_v1_predict",
-    request_body = Rows,
-    responses((status = 200, body = Predicted), (status = 400, body = Detail), (status = 503, body = Detail)))]
-pub(crate) async fn predict_v1(
-    State(state): State<AppState>,
-    reader: Reader,
-    id: RequestId,
-    request: Request,
-) -> ApiResult<Response> {
-    rows::predict(&state, &reader, &id, request).await
-}
-
-/// As `/health`, for whoever shows a key.
+/// As `/health`, for whoever is signed in.
 #[utoipa::path(get, path = "/api/v1/status", tag = "compat", operation_id = "compat_v1_status",
     responses((status = 200, body = Health), (status = 503, body = Health, description = "No default model")))]
 pub(crate) async fn status(State(state): State<AppState>, _reader: Reader) -> Response {

@@ -13,7 +13,6 @@ use inference::{
 };
 use ledger::CallId;
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -284,20 +283,4 @@ pub(super) async fn reload(state: &AppState, caller: &Caller, id: &RequestId) ->
 pub(super) fn retrain(state: &AppState) -> ApiError {
     let name = &state.http.compat.default_model;
     ApiError::because(Code::Conflict, format!("the package of {name} names no command that trains it"))
-}
-
-/// A page of kept rows, as the gateway lists them.
-pub(super) fn history_row(row: &ledger::Prediction) -> Value {
-    json!({
-        "id": row.id.0,
-        "patient_id": row.patient_id,
-        "doctor": row.doctor,
-        "user": row.actor,
-        "model_name": row.model_name,
-        "model_version": row.model.version,
-        "input": row.input,
-        "label": row.label,
-        "probability": row.answer.get("probability"),
-        "created_at": timestamp(row.at),
-    })
 }

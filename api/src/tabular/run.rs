@@ -9,13 +9,14 @@ use inference::{
     InferenceError, Model, Outcome, Prediction,
     package::{TabularSpec, Task},
 };
-use ledger::{CallId, ModelRef, NewAudit, NewPrediction, NewPredictions, PredictionId, Role};
+use ledger::{CallId, NewAudit, NewPrediction, NewPredictions, PredictionId};
 use serde_json::{Value, json};
 
 use super::table::{Table, by_name};
 use crate::{
     auth::Caller,
     error::{ApiError, ApiResult, Code},
+    keeping::Keeping,
     request_id::RequestId,
     state::AppState,
 };
@@ -129,17 +130,18 @@ impl Question<'_> {
         Ok(Ok(Answered { answers, kept, stages }))
     }
 
-    /// The call as the audit trail tells of it; the patient is in the rows, not here.
     pub(super) fn audit(&self, detail: Value) -> NewAudit {
-        let mut detail = detail;
-        detail["call"] = json!(self.call);
-        NewAudit {
-            at: self.state.now(),
-            actor: self.caller.actor(),
-            action: "model.predict".to_owned(),
-            subject: self.model.package().full_name(),
-            request_id: Some(self.request.to_string()),
-            detail,
+        self.keeping().audit(detail)
+    }
+
+    fn keeping(&self) -> Keeping<'_> {
+        Keeping {
+            state: self.state,
+            caller: self.caller,
+            request: self.request,
+            package: self.model.package(),
+            model_name: &self.model_name,
+            call: self.call,
         }
     }
 
@@ -184,20 +186,6 @@ impl Question<'_> {
             },
             answer: json!(answer),
         };
-        NewPredictions {
-            call: self.call,
-            at: self.state.now(),
-            model: ModelRef {
-                id: package.id.to_string(),
-                version: package.version.to_string(),
-                digest: package.digest.clone(),
-            },
-            model_name: self.model_name.clone(),
-            patient_id: patient_id.to_owned(),
-            doctor: (self.caller.role == Role::Doctor).then(|| self.caller.account_name()).flatten(),
-            actor: self.caller.actor(),
-            request_id: Some(self.request.to_string()),
-            rows: rows.iter().zip(answers).enumerate().map(row).collect(),
-        }
+        self.keeping().rows(patient_id, rows.iter().zip(answers).enumerate().map(row).collect())
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct TestApp {
     pub(crate) ledger: Ledger,
     pub(crate) spool: Spool,
     pub(crate) router: Router,
+    pub(crate) state: AppState,
     pub(crate) audit_key: AuditKey,
     pub(crate) shutdown: CancellationToken,
     pub(crate) models: PathBuf,
@@ -70,6 +71,21 @@ impl TestApp {
 
     /// With packages that ship.
     pub(crate) async fn with_models(http: HttpConfig, names: &[&str]) -> Self {
+        // An Orthanc that is not there: the webhook must not need it.
+        Self::over(http, names, orthanc_bridge::Connection::to("http://127.0.0.1:9").unwrap()).await
+    }
+
+    /// In front of an Orthanc.
+    pub(crate) async fn before(http: HttpConfig, url: &str, user: Option<(&str, &str)>) -> Self {
+        let mut connection = orthanc_bridge::Connection::to(url).unwrap();
+        connection.credentials = user.map(|(username, password)| orthanc_bridge::Credentials {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        });
+        Self::over(http, &[], connection).await
+    }
+
+    async fn over(http: HttpConfig, names: &[&str], orthanc: orthanc_bridge::Connection) -> Self {
         crate::log::collect();
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
@@ -97,7 +113,7 @@ impl TestApp {
                 Arc::clone(&registry),
             )
             .unwrap(),
-            bridge: bridge(&ledger, &spool, &node, &boot, &shutdown),
+            bridge: bridge(orthanc, &ledger, &spool, &node, &boot, &shutdown),
             ledger: ledger.clone(),
             spool: spool.clone(),
             spool_root,
@@ -111,8 +127,8 @@ impl TestApp {
             shutdown: shutdown.clone(),
             http,
         });
-        let router = api::router(state);
-        Self { ledger, spool, router, audit_key, shutdown, models, clock, _folder: folder }
+        let router = api::router(state.clone());
+        Self { ledger, spool, router, state, audit_key, shutdown, models, clock, _folder: folder }
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -243,8 +259,9 @@ fn onnxruntime() -> PathBuf {
     found.unwrap_or_else(|| panic!("no libonnxruntime.so in {}: run `make runtime`", folder.display()))
 }
 
-/// One source, whose Orthanc is not there: the webhook must not need it.
+/// One source.
 fn bridge(
+    connection: orthanc_bridge::Connection,
     ledger: &Ledger,
     spool: &Spool,
     node: &NodeId,
@@ -253,7 +270,7 @@ fn bridge(
 ) -> orthanc_bridge::BridgeHandle {
     let source = orthanc_bridge::SourceConfig {
         name: "main".to_owned(),
-        connection: orthanc_bridge::Connection::to("http://127.0.0.1:9").unwrap(),
+        connection,
         webhook_secret: Some(HOOK_SECRET.to_owned()),
         poll: Duration::from_secs(3600),
     };

@@ -15,7 +15,7 @@ use crate::{
     predict::example,
 };
 
-const DJANGO_KEY: &[u8] = b"django-insecure-a-key-of-more-than-32-bytes";
+pub(crate) const DJANGO_KEY: &[u8] = b"django-insecure-a-key-of-more-than-32-bytes";
 
 /// A gateway whose user 12 is our doctor kim and whose user 13 is somebody who left.
 async fn app() -> TestApp {
@@ -36,7 +36,7 @@ fn token(key: &[u8], claims: &Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-fn access(user: u64) -> String {
+pub(crate) fn access(user: u64) -> String {
     let exp = START.0 / 1000 + 3 * 60 * 60;
     let iat = START.0 / 1000;
     token(

@@ -74,11 +74,15 @@ async fn association(app: &TestApp) -> AssociationId {
 }
 
 pub(crate) async fn job(app: &TestApp, seeded: &Seeded) -> JobId {
+    job_of(app, seeded, "brain").await
+}
+
+async fn job_of(app: &TestApp, seeded: &Seeded, model: &str) -> JobId {
     let new = NewJob {
-        key: format!("key of {}", seeded.study),
+        key: format!("key of {model} and {}", seeded.study),
         study: seeded.study.clone(),
         input_revision: 1,
-        model: ModelRef { id: "brain".to_owned(), version: "1.0.0".to_owned(), digest: "d".to_owned() },
+        model: ModelRef { id: model.to_owned(), version: "1.0.0".to_owned(), digest: "d".to_owned() },
         options: json!({}),
         priority: Priority::Routine,
         inputs: vec![JobInput {
@@ -146,6 +150,23 @@ pub(crate) async fn result(app: &TestApp, seeded: &Seeded, leaves: Leaves) -> (R
     let guard = ReleaseGuard::AllowedBy("test".to_owned());
     match app.ledger.complete_job(lease, &new, &guard, &[delivery], app.now()).await.unwrap() {
         Release::Done(released) => (released.result, id),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `model` found, released and without objects.
+pub(crate) async fn findings(
+    app: &TestApp,
+    seeded: &Seeded,
+    model: &str,
+    findings: serde_json::Value,
+) -> ResultId {
+    job_of(app, seeded, model).await;
+    let lease = claimed(app).await.lease;
+    let new = NewResult { outcome: Outcome::Findings, findings, artifacts: Vec::new() };
+    let guard = ReleaseGuard::AllowedBy("test".to_owned());
+    match app.ledger.complete_job(lease, &new, &guard, &[], app.now()).await.unwrap() {
+        Release::Done(released) => released.result,
         other => panic!("{other:?}"),
     }
 }

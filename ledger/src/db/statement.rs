@@ -83,6 +83,12 @@ impl From<PredictionId> for Arg {
     }
 }
 
+impl From<crate::SegmentationRequestId> for Arg {
+    fn from(value: crate::SegmentationRequestId) -> Self {
+        Self::Int(Some(value.0))
+    }
+}
+
 impl From<EventSeq> for Arg {
     fn from(value: EventSeq) -> Self {
         Self::Int(Some(value.0))
@@ -149,6 +155,8 @@ bound_as_text!(
     crate::ApiKeyId,
     crate::SessionId,
     crate::CallId,
+    crate::BatchId,
+    crate::BatchItemState,
     crate::Door,
     crate::Ending,
     crate::HoldReason,
@@ -162,6 +170,7 @@ bound_as_text!(
     crate::Decision,
     crate::RejectionReason,
     crate::ReviewState,
+    crate::RequestState,
 );
 
 /// What may be null: the kind of null has to be known, PostgreSQL is strict about it.

@@ -8,6 +8,7 @@ mod examples;
 mod postgres;
 
 mod audit;
+mod batches;
 mod claims;
 mod events;
 mod evidence;
@@ -21,4 +22,5 @@ mod predictions;
 mod releases;
 mod retention;
 mod schema;
+mod segmentation_requests;
 mod throughput;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
-    Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome, QuarantineReason,
-    RejectionReason, ReviewState, Role, SessionKind,
+    BatchItemState, Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome,
+    QuarantineReason, RejectionReason, RequestState, ReviewState, Role, SessionKind,
 };
 
 use crate::database::TestDb;
@@ -102,6 +102,8 @@ on_both! {
             ("api_key", "role", words(Role::ALL)),
             ("session", "kind", words(SessionKind::ALL)),
             ("result", "review_state", words(ReviewState::ALL)),
+            ("batch_item", "state", words(BatchItemState::ALL)),
+            ("segmentation_request", "state", words(RequestState::ALL)),
             ("review", "decision", words(Decision::ALL)),
             ("review", "reason", words(RejectionReason::ALL)),
         ] {
