@@ -1,5 +1,7 @@
 //! What arrived whole but could not be used: named, kept aside, counted.
 
+use std::collections::HashSet;
+
 use imaging::{SopInstanceUid, StudyUid};
 use serde_json::json;
 
@@ -77,6 +79,15 @@ impl Ledger {
         Ok(id)
     }
 
+    /// The names of all files that were put into quarantine.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn quarantined_files(&self) -> Result<HashSet<String>, Error> {
+        let rows: Vec<KeptAs> = self.db.records(sql("select kept_as from quarantined")).await?;
+        Ok(rows.into_iter().map(|KeptAs(name)| name).collect())
+    }
+
     /// A page of what is in quarantine, newest first.
     ///
     /// # Errors
@@ -111,6 +122,14 @@ async fn add(tx: &mut Tx, new: &NewQuarantined) -> Result<QuarantinedId, Error> 
     let detail = json!({ "kept_as": new.kept_as, "reason": new.reason, "instance": new.sop_instance });
     event::append(tx, NewEvent::new("instance.quarantined", new.at).detail(detail)).await?;
     Ok(id)
+}
+
+struct KeptAs(String);
+
+impl Record for KeptAs {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self(row.text("kept_as")?))
+    }
 }
 
 impl Record for Quarantined {

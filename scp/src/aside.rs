@@ -4,7 +4,9 @@ use std::{io, path::PathBuf};
 
 use imaging::{Header, SopInstanceUid, StudyUid};
 use ledger::{AssociationId, Ledger, Millis, NewQuarantined, QuarantineReason};
-use spool::{InstanceKey, Spool};
+use spool::{InstanceKey, Spool, identity_differs};
+
+const ELSEWHERE: &str = "an instance of another study or series has this SOP Instance UID already";
 
 /// A file that was put into quarantine.
 #[derive(Debug)]
@@ -61,18 +63,34 @@ impl Aside {
             series: header.series.clone(),
             sop_instance: header.sop_instance.clone(),
         };
-        const REASON: &str = "an instance of another study or series has this SOP Instance UID already";
         let (spool, of) = (spool.clone(), key.clone());
-        let moved = tokio::task::spawn_blocking(move || spool.set_aside(&of, REASON)).await;
+        let moved = tokio::task::spawn_blocking(move || spool.set_aside(&of, ELSEWHERE)).await;
         let quarantined = moved.map_err(io::Error::other)??;
-        Ok(quarantined.map(|quarantined| Self {
+        Ok(quarantined.map(|quarantined| Self::elsewhere(quarantined, key)))
+    }
+
+    /// What a process that died has put into quarantine without saying so in the ledger. Blocks.
+    pub(crate) fn left_behind(spool: &Spool, quarantined: PathBuf) -> Self {
+        let Ok(second) = spool.find_quarantined(&quarantined) else {
+            return Self::unparsable(quarantined, "it cannot be read".to_owned());
+        };
+        match spool.find(&second.key) {
+            Ok(first) => {
+                Self::twin(quarantined, &second.header, identity_differs(&first.header, &second.header))
+            }
+            Err(_) => Self::elsewhere(quarantined, second.key),
+        }
+    }
+
+    fn elsewhere(quarantined: PathBuf, key: InstanceKey) -> Self {
+        Self {
             quarantined,
             reason: QuarantineReason::Misplaced,
-            detail: REASON.to_owned(),
+            detail: ELSEWHERE.to_owned(),
             study: Some(key.study),
             sop_instance: Some(key.sop_instance),
             holds: false,
-        }))
+        }
     }
 
     /// Writes its row.

@@ -16,7 +16,7 @@ const BATCH: usize = 256;
 pub enum ReconcileError {
     #[error("the ledger does not take what the spool holds")]
     Ledger(#[from] ledger::Error),
-    #[error("an instance with the UID of another one cannot be put into quarantine")]
+    #[error("the quarantine cannot be read or written")]
     Quarantine(#[source] std::io::Error),
     #[error("the spool's old journal cannot be removed")]
     Journal(#[source] std::io::Error),
@@ -58,10 +58,33 @@ pub async fn reconcile(
         done.instances = record(spool, ledger, node, boot, found).await?;
         tracing::info!(instances = done.instances, "recorded what an earlier process had kept");
     }
+    note_left_in_quarantine(spool, ledger).await?;
     ledger.end_lost_associations(node, boot, Millis::now()).await?;
     let finishing = spool.clone();
     tokio::task::spawn_blocking(move || finishing.reconciled()).await?.map_err(ReconcileError::Journal)?;
     Ok(done)
+}
+
+/// A process may die between putting a file into quarantine, which it answers, and the file's row, which may hold
+/// a study. The files themselves tell.
+async fn note_left_in_quarantine(spool: &Spool, ledger: &Ledger) -> Result<(), ReconcileError> {
+    let known = ledger.quarantined_files().await?;
+    let reading = spool.clone();
+    let left = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<Aside>> {
+        let files = reading.quarantined()?.into_iter();
+        let unknown = files
+            .filter(|path| path.file_name().is_none_or(|name| !known.contains(&*name.to_string_lossy())));
+        Ok(unknown.map(|path| Aside::left_behind(&reading, path)).collect())
+    })
+    .await?
+    .map_err(ReconcileError::Quarantine)?;
+    for aside in &left {
+        aside.record(ledger, None).await?;
+    }
+    if !left.is_empty() {
+        tracing::info!(files = left.len(), "noted what an earlier process had put into quarantine");
+    }
+    Ok(())
 }
 
 /// What a recovery comes by.

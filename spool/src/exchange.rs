@@ -9,10 +9,27 @@ use crate::{
     config::Durability,
     outcome::{Conflict, InstanceKey, Replaced},
     spool::Spool,
-    stored::Stored,
+    stored::{HeadError, Stored},
+    walk::{Found, found},
 };
 
 impl Spool {
+    /// The files in quarantine, in no order.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn quarantined(&self) -> io::Result<Vec<PathBuf>> {
+        self.0.quarantine.files()
+    }
+
+    /// What is known of a file in quarantine, from itself alone.
+    ///
+    /// # Errors
+    /// When it is no instance that can be read.
+    pub fn find_quarantined(&self, path: &Path) -> Result<Found, HeadError> {
+        found(path)
+    }
+
     /// Takes an instance that cannot be used after all out of service; its path in quarantine, or `None`
     /// when it is not there. Killed within, it is in both places, never in none.
     ///

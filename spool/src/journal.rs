@@ -36,7 +36,7 @@ use std::{
 pub(crate) use segment::{Draft, PAYLOAD_BYTES_MAX};
 use segment::{Kind, Leftover, Note, Segment};
 
-use crate::{config::Durability, outcome::InstanceKey};
+use crate::{config::Durability, outcome::InstanceKey, space::Space};
 
 /// Segments on the disk: the one in use, those that wait for the disk or the ledger, and the one
 /// that is ready. When none is ready, intake waits.
@@ -62,6 +62,7 @@ impl Receipt {
 pub(crate) struct Journal {
     folder: PathBuf,
     durability: Durability,
+    space: Space,
     segment_bytes: u64,
     sequence: AtomicU64,
     state: Mutex<State>,
@@ -70,14 +71,15 @@ pub(crate) struct Journal {
 
 #[derive(Debug)]
 struct State {
-    active: Arc<Segment>,
+    /// `None` while all wait for the disk or the ledger.
+    active: Option<Arc<Segment>>,
     next_offset: u64,
     generation: u64,
     retired: VecDeque<Arc<Segment>>,
     /// Takes the place of the active one when that is full.
     ready: Option<Segment>,
-    /// Why no segment could be made ready, for whoever waits for one.
-    refusal: Option<io::ErrorKind>,
+    /// So many segments there may be: fewer than usual where there is no room for more.
+    segments_max: usize,
     /// Set when the disk refused what was to be durable: nothing can be promised any more.
     failure: Option<io::ErrorKind>,
     closed: bool,
@@ -106,7 +108,7 @@ impl State {
                 .position(|segment| segment.is_done() && Arc::strong_count(segment) == 1)
                 .and_then(|at| self.retired.remove(at))
                 .and_then(Arc::into_inner);
-            let may_create = self.refusal.is_none() && self.retired.len() + 1 < SEGMENTS_MAX;
+            let may_create = self.retired.len() + usize::from(self.active.is_some()) < self.segments_max;
             if done.is_some() || may_create {
                 self.generation += 1;
                 let generation = self.generation;
@@ -128,6 +130,7 @@ impl Journal {
     pub(crate) fn start(
         folder: &Path,
         durability: Durability,
+        space: Space,
         segment_bytes: Option<u64>,
         after: &Leftovers,
     ) -> io::Result<Self> {
@@ -140,15 +143,16 @@ impl Journal {
         Ok(Self {
             folder: folder.to_owned(),
             durability,
+            space,
             segment_bytes,
             sequence: AtomicU64::new(after.sequence + 1),
             state: Mutex::new(State {
-                active: Arc::new(active),
+                active: Some(Arc::new(active)),
                 next_offset: Segment::first_offset(),
                 generation,
                 retired: VecDeque::new(),
                 ready: None,
-                refusal: None,
+                segments_max: SEGMENTS_MAX,
                 failure: None,
                 closed: false,
             }),
@@ -234,32 +238,28 @@ impl Journal {
 
     fn reserve(&self, bytes: u64) -> io::Result<(Arc<Segment>, u64)> {
         let deadline = Instant::now() + SEGMENT_WAIT;
-        let mut asked = false;
         let mut state = self.lock();
         loop {
             if let Some(kind) = state.failure {
                 return Err(kind.into());
             }
-            if state.next_offset + bytes <= self.segment_bytes {
-                let offset = state.next_offset;
+            if let Some(active) = &state.active
+                && state.next_offset + bytes <= self.segment_bytes
+            {
+                let (segment, offset) = (active.clone(), state.next_offset);
+                segment.unrecorded.fetch_add(1, Ordering::AcqRel);
                 state.next_offset += bytes;
-                state.active.unrecorded.fetch_add(1, Ordering::AcqRel);
-                return Ok((state.active.clone(), offset));
+                return Ok((segment, offset));
             }
-            if let Some(fresh) = state.ready.take() {
-                let full = std::mem::replace(&mut state.active, Arc::new(fresh));
-                state.next_offset = Segment::first_offset();
+            if let Some(full) = state.active.take() {
                 state.retired.push_back(full);
                 self.changed.notify_all();
-                continue;
             }
-            if !std::mem::replace(&mut asked, true) {
-                // What hindered the last attempt may have passed.
-                state.refusal = None;
+            if let Some(fresh) = state.ready.take() {
+                state.active = Some(Arc::new(fresh));
+                state.next_offset = Segment::first_offset();
                 self.changed.notify_all();
-            }
-            if let Some(kind) = state.refusal {
-                return Err(kind.into());
+                continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -290,24 +290,37 @@ impl Journal {
 
     fn do_chore(&self, chore: Chore, spool_root: &File) {
         let made = match chore {
-            Chore::Create { generation } => {
-                Segment::create(&self.folder, generation, self.durability, self.segment_bytes)
-            }
-            Chore::Reuse { segment, generation } => segment.reuse(generation),
-            Chore::Sync(segment) => {
-                if let Err(error) = self.bring_to_disk(spool_root, &segment) {
-                    tracing::error!(error = %error, "the spool cannot be brought to the disk; nothing more is accepted");
-                    self.lock().failure = Some(error.kind());
-                }
-                return;
-            }
+            Chore::Create { generation } => self.create(generation),
+            Chore::Reuse { segment, generation } => segment.reuse(generation).map(Some),
+            Chore::Sync(segment) => self.bring_to_disk(spool_root, &segment).map(|()| None),
         };
         match made {
-            Ok(segment) => self.lock().ready = Some(segment),
+            Ok(None) => {}
+            Ok(Some(segment)) => self.lock().ready = Some(segment),
             Err(error) => {
-                tracing::warn!(error = %error, "no segment of the intake journal could be made");
-                self.lock().refusal = Some(error.kind());
+                tracing::error!(error = %error, "the disk fails the intake journal; nothing more is accepted");
+                self.lock().failure = Some(error.kind());
             }
+        }
+    }
+
+    /// Makes one more segment where that leaves room; without, intake goes round with those that there are.
+    fn create(&self, generation: u64) -> io::Result<Option<Segment>> {
+        let made = match self.space.has(self.segment_bytes)? {
+            true => Segment::create(&self.folder, generation, self.durability, self.segment_bytes),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let mut state = self.lock();
+                state.segments_max = state.retired.len() + usize::from(state.active.is_some());
+                tracing::warn!(
+                    segments = state.segments_max,
+                    "there is no room for another segment of the intake journal"
+                );
+                Ok(None)
+            }
+            other => other.map(Some),
         }
     }
 
@@ -329,7 +342,7 @@ impl Journal {
     /// Removes the segments when the ledger has everything: the next start has nothing to replay.
     pub(crate) fn close(&self, spool_root: &File) {
         let state = self.lock();
-        let segments = || std::iter::once(&state.active).chain(&state.retired).map(Arc::as_ref);
+        let segments = || state.active.iter().chain(&state.retired).map(Arc::as_ref);
         if segments().any(|segment| segment.unrecorded.load(Ordering::Acquire) > 0) {
             return;
         }
@@ -368,6 +381,8 @@ impl Leftovers {
         let mut latest = BTreeMap::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
+            // A segment whose making was cut short has its number in its name alone.
+            leftovers.generation = leftovers.generation.max(segment::generation_in_name(&path));
             leftovers.files.push(path.clone());
             let Some(segment) = Leftover::open(&path)? else { continue };
             leftovers.generation = leftovers.generation.max(segment.generation);

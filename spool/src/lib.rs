@@ -31,7 +31,9 @@ pub use digest::{BadDigest, Digest};
 pub use error::{KeepError, OpenError, PutError, ReadError};
 pub use incoming::Incoming;
 pub use journal::Receipt;
-pub use outcome::{Conflict, Disagreement, Fault, InstanceKey, Kept, Outcome, Replaced, Same, Unusable};
+pub use outcome::{
+    Conflict, Disagreement, Fault, InstanceKey, Kept, Outcome, Replaced, Same, Unusable, identity_differs,
+};
 pub use part10::{FileMeta, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, NotPart10, Prologue};
 pub use scan::Malformed;
 pub use spool::Spool;

@@ -71,10 +71,13 @@ pub struct Conflict {
 impl Conflict {
     /// True unless both surely belong to one patient and one study.
     pub fn identity_differs(&self) -> bool {
-        self.first.as_ref().is_none_or(|first| {
-            first.patient.identity() != self.second.patient.identity() || first.study != self.second.study
-        })
+        self.first.as_ref().is_none_or(|first| identity_differs(first, &self.second))
     }
+}
+
+/// True unless both surely belong to one patient and one study.
+pub fn identity_differs(first: &Header, second: &Header) -> bool {
+    first.patient.identity() != second.patient.identity() || first.study != second.study
 }
 
 /// A conflict after it was decided for the second data set.

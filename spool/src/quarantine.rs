@@ -39,6 +39,17 @@ impl Quarantine {
         Self { folder: folder.to_owned(), durability, next: AtomicU64::new(0) }
     }
 
+    pub(crate) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "dcm") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
     /// Takes the file in; its path is what it can be found by.
     pub(crate) fn admit(&self, mut file: Temporary, meta: &FileMeta, reason: &str) -> io::Result<PathBuf> {
         let now = OffsetDateTime::now_utc();

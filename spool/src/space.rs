@@ -1,10 +1,13 @@
 //! The watermark: below it nothing is accepted, above it all goes on by itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::error::KeepError;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Space {
     root: PathBuf,
     min_free_bytes: u64,
@@ -18,11 +21,19 @@ impl Space {
     /// # Errors
     /// [`KeepError::Full`] below the watermark.
     pub(crate) fn check(&self) -> Result<(), KeepError> {
-        let stat =
-            rustix::fs::statvfs(&self.root).map_err(|errno| KeepError::from(std::io::Error::from(errno)))?;
-        if stat.f_bavail.saturating_mul(stat.f_frsize) < self.min_free_bytes {
+        if self.free_bytes()? < self.min_free_bytes {
             return Err(KeepError::Full);
         }
         Ok(())
+    }
+
+    /// Says whether `bytes` can be taken for good with as much left again above the watermark.
+    pub(crate) fn has(&self, bytes: u64) -> io::Result<bool> {
+        Ok(self.free_bytes()? >= self.min_free_bytes.saturating_add(bytes.saturating_mul(2)))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

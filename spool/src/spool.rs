@@ -234,8 +234,13 @@ fn open_journal(layout: &Layout, config: &SpoolConfig, root: &File) -> io::Resul
         );
         rustix::fs::syncfs(root)?;
     }
-    let journal =
-        Journal::start(&layout.journal(), config.durability, config.journal_segment_bytes, &leftovers)?;
+    let journal = Journal::start(
+        &layout.journal(),
+        config.durability,
+        Space::new(&config.root, config.min_free_bytes),
+        config.journal_segment_bytes,
+        &leftovers,
+    )?;
     Ok((Arc::new(journal), leftovers))
 }
 

@@ -277,6 +277,28 @@ fn after_a_crash_the_unrecorded_are_named_until_they_are_reconciled() {
 }
 
 #[test]
+fn a_segment_whose_making_was_cut_short_is_passed_over() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let sent = dataset("1.2.3.4", "P1", 100);
+    let _kept = kept(receive(&spool, "1.2.3.4", &sent));
+    let after = crashed(folder.path());
+    for next in 2..5 {
+        fs::write(after.path().join(format!("spool/journal/{next:016x}.log")), [0; 4096]).unwrap();
+    }
+    let reopened = open(after.path(), Durability::Power);
+    assert_eq!(reopened.unrecorded(), [key("1.2.3.4")]);
+    let _kept = kept(receive(&reopened, "1.2.3.5", &dataset("1.2.3.5", "P1", 100)));
+    reopened.reconciled().unwrap();
+    let after = crashed(after.path());
+    assert_eq!(
+        open(after.path(), Durability::Power).unrecorded(),
+        [key("1.2.3.5")],
+        "its segment was not removed"
+    );
+}
+
+#[test]
 fn a_clean_end_leaves_nothing_to_replay() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Power);

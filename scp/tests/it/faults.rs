@@ -99,6 +99,36 @@ fn nothing_acknowledged_is_lost_by_kill_9_under_power_durability() {
     killed_again_and_again("power");
 }
 
+#[test]
+fn a_twin_whose_receiver_died_before_its_row_holds_the_study_after_the_restart() {
+    let first = dataset("1.2.3.4", 100);
+    let mut second = first.clone();
+    let at = second.windows(2).rposition(|bytes| bytes == b"T1").unwrap();
+    second[at..at + 2].copy_from_slice(b"T2"); // another Patient ID
+    let stores = |service: &Service, datasets: &[&[u8]]| {
+        let mut sender = Raw::associate(&service.address(), MR, EXPLICIT);
+        for dataset in datasets {
+            assert_eq!(sender.store(MR, "1.2.3.4", dataset).unwrap(), 0);
+        }
+        sender.release();
+    };
+    let (elsewhere, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let other = Service::within(elsewhere.path(), &[]);
+    stores(&other, &[&first, &second]);
+    let mut service = Service::within(folder.path(), &[]);
+    stores(&service, &[&first]);
+    // Killed here, the file is in quarantine and nothing else knows of it.
+    for file in files_below(&elsewhere.path().join("quarantine")) {
+        fs::copy(&file, folder.path().join("quarantine").join(file.file_name().unwrap())).unwrap();
+    }
+    for _ in 0..2 {
+        service.die_and_restart();
+    }
+    service.stop();
+    assert_eq!(service.ledger("select reason, study_uid is null from quarantined").trim(), "twin 0");
+    assert_eq!(service.ledger("select reason from hold").trim(), "quarantined-twin");
+}
+
 /// A listener whose folder is a file system of its own, made in a namespace of its own.
 struct Small {
     process: ::peers::Guarded,

@@ -211,6 +211,12 @@ impl Segment {
     }
 }
 
+/// The generation that a segment was made for; it may have been used again since.
+pub(super) fn generation_in_name(path: &Path) -> u64 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.and_then(|stem| u64::from_str_radix(stem, 16).ok()).unwrap_or(0)
+}
+
 /// Writes zeros until `room` and forgets them: direct writes would have to push them out of the cache.
 fn write_ahead(file: &File, room: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
