@@ -5,16 +5,13 @@
 //! read to its end, so that readiness judges them like any other delivery. The work goes
 //! on when the caller hangs up: what came whole is kept and recorded.
 
-use std::path::Path;
-
+use admission::{AdmissionError, Admitted};
 use bytes::Bytes;
 use dicom_object::FileMetaTable;
 use futures_util::{Stream, StreamExt};
 use imaging::{SopClassUid, SopInstanceUid, Uid};
-use ledger::{
-    AssociationId, Door, Ending, NewAssociation, NewInstance, NewQuarantined, QuarantineReason, Recorded,
-};
-use spool::{Conflict, FileMeta, Incoming, KeepError, Outcome, Spool, Unusable};
+use ledger::{AssociationId, Door, Ending, NewAssociation};
+use spool::{FileMeta, Incoming, KeepError, Outcome, Spool};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -122,16 +119,9 @@ fn read_meta(front: &[u8]) -> Result<FileMeta, NotAFile> {
 /// What became of one file of an upload.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Stored(Box<NewInstance>),
-    /// The very same instance was there before.
-    Duplicate(Box<NewInstance>),
-    /// Another instance has its UID; this one is set aside.
-    Conflict(SopInstanceUid),
-    /// Nothing can be made of it; `kept` says whether it was set aside for a person.
-    Unusable {
-        reason: String,
-        kept: bool,
-    },
+    Admitted(Admitted),
+    /// It is no DICOM file and is not kept, for this reason.
+    Refused(String),
 }
 
 /// One request's files.
@@ -172,10 +162,8 @@ impl Upload {
         ApiError: From<E>,
     {
         match self.keep(chunks).await? {
-            Ok(outcome) => self.record(outcome).await,
-            Err(IntakeError::NotAFile(reason)) => {
-                Ok(Arrival::Unusable { reason: reason.to_string(), kept: false })
-            }
+            Ok(arrival) => Ok(Arrival::Admitted(self.record(arrival).await?)),
+            Err(IntakeError::NotAFile(reason)) => Ok(Arrival::Refused(reason.to_string())),
             Err(IntakeError::Keep(error)) => Err(error.into()),
         }
     }
@@ -183,7 +171,7 @@ impl Upload {
     async fn keep<E>(
         &self,
         chunks: impl Stream<Item = Result<Bytes, E>>,
-    ) -> ApiResult<Result<Outcome, IntakeError>>
+    ) -> ApiResult<Result<admission::Arrival, IntakeError>>
     where
         ApiError: From<E>,
     {
@@ -191,13 +179,13 @@ impl Upload {
         let spool = self.state.spool.clone();
         let (whole, is_whole) = tokio::sync::oneshot::channel::<()>();
         let writer = tokio::task::spawn_blocking(move || {
-            let mut intake = Intake::Front(spool, Vec::new());
+            let mut intake = Intake::Front(spool.clone(), Vec::new());
             while let Some(chunk) = receiver.blocking_recv() {
                 intake.push(&chunk)?;
             }
             // Chunks also cease when the request breaks off: then nothing is kept.
             match is_whole.blocking_recv() {
-                Ok(()) => intake.finish(),
+                Ok(()) => Ok(admission::settle(&spool, intake.finish()?).map_err(KeepError::from)?),
                 Err(_) => Err(NotAFile::Truncated.into()),
             }
         });
@@ -214,80 +202,21 @@ impl Upload {
         writer.await.map_err(ApiError::internal)
     }
 
-    async fn record(&self, outcome: Outcome) -> ApiResult<Arrival> {
-        match outcome {
-            Outcome::Kept(kept) => {
-                let new = self.new_instance(kept.header, kept.digest.to_string(), kept.size_bytes);
-                let arrival = self.record_instance(new).await?;
-                self.state.spool.recorded(kept.receipt);
-                Ok(arrival)
-            }
-            // Perhaps its row is missing: an earlier process may have died between the two.
-            Outcome::Same(same) => {
-                self.record_instance(self.new_instance(same.header, same.digest.to_string(), same.size_bytes))
-                    .await
-            }
-            Outcome::Conflict(conflict) => self.record_conflict(*conflict).await,
-            Outcome::Unusable(unusable) => self.record_unusable(unusable).await,
-        }
-    }
-
-    fn new_instance(&self, header: imaging::Header, digest: String, size_bytes: u64) -> NewInstance {
-        NewInstance {
-            header,
-            digest,
-            size_bytes,
-            association: self.association,
-            arrived_at: self.state.now(),
-        }
-    }
-
-    async fn record_instance(&self, new: NewInstance) -> ApiResult<Arrival> {
-        let recorded = self.state.ledger.record_instances(std::slice::from_ref(&new)).await?;
-        match recorded.first() {
-            Some(Recorded::New | Recorded::NewOfOtherPatient) => Ok(Arrival::Stored(Box::new(new))),
-            Some(Recorded::Same) => Ok(Arrival::Duplicate(Box::new(new))),
-            Some(Recorded::Twin | Recorded::Misplaced) => Ok(Arrival::Conflict(new.header.sop_instance)),
-            None => Err(ApiError::internal("the ledger gave no answer for an instance")),
-        }
-    }
-
-    async fn record_conflict(&self, conflict: Conflict) -> ApiResult<Arrival> {
-        let row = NewQuarantined {
-            kept_as: file_name(&conflict.quarantined),
-            reason: QuarantineReason::Twin,
-            detail: "another data set with this SOP Instance UID is in service".to_owned(),
-            association: Some(self.association),
-            study: Some(conflict.key.study.clone()),
-            sop_instance: Some(conflict.key.sop_instance.clone()),
-            at: self.state.now(),
-        };
-        if conflict.identity_differs() {
-            self.state.ledger.quarantine_and_hold(&row, &conflict.key.study).await?;
-        } else {
-            self.state.ledger.quarantine(&row).await?;
-        }
-        Ok(Arrival::Conflict(conflict.key.sop_instance))
-    }
-
-    async fn record_unusable(&self, unusable: Unusable) -> ApiResult<Arrival> {
-        let reason = unusable.fault.to_string();
-        let row = NewQuarantined {
-            kept_as: file_name(&unusable.quarantined),
-            reason: QuarantineReason::Unparsable,
-            detail: reason.clone(),
-            association: Some(self.association),
-            study: None,
-            sop_instance: None,
-            at: self.state.now(),
-        };
-        self.state.ledger.quarantine(&row).await?;
-        Ok(Arrival::Unusable { reason, kept: true })
+    async fn record(&self, arrival: admission::Arrival) -> ApiResult<Admitted> {
+        let (state, now) = (&self.state, self.state.now());
+        let admitted =
+            admission::record(&state.spool, &state.ledger, self.association, vec![arrival], now).await?;
+        admitted.into_iter().next().ok_or_else(|| ApiError::internal("an instance was not answered for"))
     }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+impl From<AdmissionError> for ApiError {
+    fn from(error: AdmissionError) -> Self {
+        match error {
+            AdmissionError::Ledger(error) => error.into(),
+            AdmissionError::FirstUnrecorded(_) | AdmissionError::Quarantine(_) => Self::internal(error),
+        }
+    }
 }
 
 impl From<KeepError> for ApiError {

@@ -58,5 +58,5 @@ pub(crate) fn item(ds: &InMemDicomObject, tag: Tag) -> Option<&InMemDicomObject>
 }
 
 fn trimmed(value: &str) -> String {
-    value.trim_matches(|letter: char| letter == '\0' || letter.is_whitespace()).to_owned()
+    value.trim_matches(|letter: char| letter == '\0' || letter.is_whitespace()).replace('\0', " ")
 }

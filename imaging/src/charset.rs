@@ -56,7 +56,8 @@ impl Charset {
         let text = text.trim_matches(|letter| letter == ' ' || letter == '\0');
         // PS3.5 §6.2.1.1: delimiters of absent groups at the end may be written or not.
         let text = if element.vr() == VR::PN { text.trim_end_matches('=') } else { text };
-        (!text.is_empty()).then(|| text.to_owned())
+        // No text of DICOM holds a NUL but as padding, and no text of PostgreSQL any.
+        (!text.is_empty()).then(|| text.replace('\0', " "))
     }
 
     fn first(&self) -> &str {

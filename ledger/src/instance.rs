@@ -1,6 +1,6 @@
 //! Instances: one row for each that is kept. Their bytes are in the spool.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imaging::{Header, SeriesUid, SopInstanceUid, StudyUid};
 
@@ -47,19 +47,20 @@ impl Ledger {
         self.db.record(sql("select * from instance where sop_instance_uid = $1").bind(sop_instance)).await
     }
 
-    /// Those of `sop_instances` that the ledger has no row for.
+    /// Study and series of those of `sop_instances` that the ledger has a row for.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn unknown_instances(
+    pub async fn places_of(
         &self,
         sop_instances: &[SopInstanceUid],
-    ) -> Result<Vec<SopInstanceUid>, Error> {
+    ) -> Result<BTreeMap<SopInstanceUid, (StudyUid, SeriesUid)>, Error> {
         let statement = sql(self.db.dialect().instances_named).bind_json(&sop_instances)?;
-        let rows = self.db.rows(statement).await?;
-        let known: BTreeSet<SopInstanceUid> =
-            rows.iter().map(|row| row.parsed("sop_instance_uid")).collect::<Result<_, Error>>()?;
-        Ok(sop_instances.iter().filter(|uid| !known.contains(uid)).cloned().collect())
+        let place = |row: &Row| {
+            let (uid, known) = read_known(row)?;
+            Ok((uid, (known.study, known.series)))
+        };
+        self.db.rows(statement).await?.iter().map(place).collect()
     }
 }
 

@@ -34,7 +34,8 @@ pub enum Recorded {
     /// Known with another data set, which stays; there is an event, and the study is held
     /// when this one names another patient.
     Twin,
-    /// Known as part of another study or series, whose instance stays; that study is held.
+    /// Known as part of another study or series, whose instance stays; that study is held, and the one that
+    /// it came for when the ledger knows it.
     Misplaced,
 }
 
@@ -209,6 +210,14 @@ async fn compare(tx: &mut Tx, known: &Known, new: &NewInstance) -> Result<Record
         let subject = header.sop_instance.as_str();
         hold::raise(tx, &known.study, HoldReason::QuarantinedTwin, subject, "overread", new.arrived_at)
             .await?;
+        // The study that it came for lacks it from now on.
+        if known.study != header.study {
+            let reason = HoldReason::QuarantinedTwin;
+            match hold::raise(tx, &header.study, reason, subject, "overread", new.arrived_at).await {
+                Ok(_) | Err(Error::NoSuchStudy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         event::append(tx, twin_event("instance.misplaced", known, new)).await?;
         return Ok(Recorded::Misplaced);
     }

@@ -1,6 +1,6 @@
 //! What arrived whole but could not be used: named, kept aside, counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use imaging::{SopInstanceUid, StudyUid};
 use serde_json::json;
@@ -86,6 +86,19 @@ impl Ledger {
     pub async fn quarantined_files(&self) -> Result<HashSet<String>, Error> {
         let rows: Vec<KeptAs> = self.db.records(sql("select kept_as from quarantined")).await?;
         Ok(rows.into_iter().map(|KeptAs(name)| name).collect())
+    }
+
+    /// Those of `sop_instances` that came for `study` and were set aside because their UID is another instance's.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn set_aside_of(
+        &self,
+        study: &StudyUid,
+        sop_instances: &[SopInstanceUid],
+    ) -> Result<BTreeSet<SopInstanceUid>, Error> {
+        let statement = sql(self.db.dialect().set_aside_named).bind_json(&sop_instances)?.bind(study);
+        self.db.rows(statement).await?.iter().map(|row| row.parsed("sop_instance_uid")).collect()
     }
 
     /// A page of what is in quarantine, newest first.

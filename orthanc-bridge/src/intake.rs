@@ -4,21 +4,19 @@
 //! that was cut off is taken up where it stopped, instance by instance. Nothing is judged
 //! here: whether a study is ready is for the pipeline.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{io, sync::Arc};
 
+use admission::{AdmissionError, Admitted, Arrival};
 use futures_util::{StreamExt, stream};
 use imaging::{SeriesUid, SopInstanceUid, StudyUid};
-use ledger::{
-    AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NewQuarantined, NodeId,
-    QuarantineReason, Recorded,
-};
-use spool::{Outcome, PutError, Receipt, Spool};
+use ledger::{AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NodeId};
+use spool::{PutError, Spool};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::{
     connection::CONNECTIONS_MAX,
-    orthanc::{Instance, Orthanc, OrthancId},
+    orthanc::{Instance, Orthanc, OrthancId, Study},
     rest::RestError,
 };
 
@@ -36,6 +34,10 @@ pub enum IntakeError {
     Ledger(#[from] ledger::Error),
     #[error("the spool did not take it")]
     Spool(#[source] PutError),
+    #[error("the disk did not take it")]
+    Disk(#[source] io::Error),
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     #[error("a thread of the intake ended early")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -57,34 +59,39 @@ pub(crate) struct Intake {
     pub(crate) process: Process,
 }
 
-/// What became of one downloaded file.
-enum Taken {
-    Usable(Box<NewInstance>, Option<Receipt>),
-    /// Kept aside, with the reason in the ledger; or gone from Orthanc meanwhile.
-    Aside,
-}
+/// An instance that Orthanc offers, and the series that it offers it in.
+type Offered = (SeriesUid, Instance);
 
 impl Intake {
     /// Fetches what is new of a study and, when Orthanc calls it stable, says so to the
     /// ledger. True when nothing is left to wait for.
     pub(crate) async fn study(&self, id: &OrthancId) -> Result<bool, IntakeError> {
         let Some(study) = self.orthanc.study(id).await? else { return Ok(true) };
-        if !study.is_stable {
+        let parts = self.parts(&study.uid).await?;
+        if parts.is_empty() {
+            return Ok(true);
+        }
+        if !parts.iter().all(|part| part.is_stable) {
             return Ok(false);
         }
-        let mut instances = Vec::new();
-        let mut series = Vec::new();
-        for series_id in &study.series {
-            instances.extend(self.orthanc.instances_of_series(series_id).await?);
-            series.extend(self.orthanc.series(series_id).await?.map(|series| series.uid));
+        let mut stable = Vec::new();
+        for part in &parts {
+            let mut offered = Vec::new();
+            for series_id in &part.series {
+                let Some(one) = self.orthanc.series(series_id).await? else { continue };
+                let instances = self.orthanc.instances_of_series(series_id).await?;
+                offered.extend(instances.into_iter().map(|instance| (one.uid.clone(), instance)));
+                stable.push(one.uid);
+            }
+            self.fetch(part, offered).await?;
         }
-        self.fetch(&study.uid, instances).await?;
         // What came while we fetched makes Orthanc unsettled again.
-        let still = self.orthanc.study(id).await?;
-        if !still.is_some_and(|study| study.is_stable && study.series.len() == series.len()) {
+        let still = self.parts(&study.uid).await?;
+        let series_now: usize = still.iter().map(|part| part.series.len()).sum();
+        if !still.iter().all(|part| part.is_stable) || series_now != stable.len() {
             return Ok(false);
         }
-        for series in &series {
+        for series in &stable {
             self.say_series_stable(&study.uid, series).await?;
         }
         match self.ledger.study_is_stable(&study.uid, Millis::now()).await {
@@ -94,14 +101,26 @@ impl Intake {
         }
     }
 
+    /// All that Orthanc holds under one Study Instance UID: for it, two patients are two studies.
+    async fn parts(&self, uid: &StudyUid) -> Result<Vec<Study>, IntakeError> {
+        let mut parts = Vec::new();
+        for id in self.orthanc.find_study(uid).await? {
+            parts.extend(self.orthanc.study(&id).await?);
+        }
+        Ok(parts)
+    }
+
     /// The same for one series: its study may still grow.
     pub(crate) async fn series(&self, id: &OrthancId) -> Result<(), IntakeError> {
         let Some(series) = self.orthanc.series(id).await? else { return Ok(()) };
         let Some(study) = self.orthanc.study(&series.study).await? else { return Ok(()) };
-        if !series.is_stable {
+        // A study of two patients is looked at as a whole.
+        if !series.is_stable || self.parts(&study.uid).await?.len() > 1 {
             return Ok(());
         }
-        self.fetch(&study.uid, self.orthanc.instances_of_series(id).await?).await?;
+        let offered = self.orthanc.instances_of_series(id).await?;
+        let offered = offered.into_iter().map(|instance| (series.uid.clone(), instance));
+        self.fetch(&study, offered.collect()).await?;
         if self.orthanc.series(id).await?.is_some_and(|series| series.is_stable) {
             self.say_series_stable(&study.uid, &series.uid).await?;
         }
@@ -118,9 +137,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Downloads those of `instances` that the ledger lacks.
-    async fn fetch(&self, study: &StudyUid, instances: Vec<Instance>) -> Result<(), IntakeError> {
-        let wanted = self.wanted(study, instances).await?;
+    /// Downloads those of `offered` that the ledger lacks.
+    async fn fetch(&self, study: &Study, offered: Vec<Offered>) -> Result<(), IntakeError> {
+        let wanted = self.wanted(study, offered).await?;
         if wanted.is_empty() {
             return Ok(());
         }
@@ -131,19 +150,32 @@ impl Intake {
         let ending = if fetched.is_ok() { Ending::Released } else { Ending::Aborted };
         self.ledger.end_association(association, ending, Millis::now()).await?;
         fetched?;
-        info!(study.uid = %study, source = %self.source, instances = count, "fetched {count} instances of study {study}");
+        info!(study.uid = %study.uid, source = %self.source, instances = count, "fetched {count} instances of study {}", study.uid);
         Ok(())
     }
 
-    async fn wanted(&self, study: &StudyUid, instances: Vec<Instance>) -> Result<Vec<Instance>, IntakeError> {
-        let uids: Vec<SopInstanceUid> = instances.iter().map(|instance| instance.uid.clone()).collect();
-        let unknown: BTreeSet<SopInstanceUid> =
-            self.ledger.unknown_instances(&uids).await?.into_iter().collect();
-        let own = self.ledger.own_objects(study).await?;
-        Ok(instances
-            .into_iter()
-            .filter(|instance| unknown.contains(&instance.uid) && !own.contains(&instance.uid))
-            .collect())
+    /// What the ledger does not know in the same place. All of it where Orthanc names another patient: one UID
+    /// stands for two instances then, and somebody has to see it. What was set aside before is not fetched again.
+    async fn wanted(&self, study: &Study, offered: Vec<Offered>) -> Result<Vec<Instance>, IntakeError> {
+        let uids: Vec<SopInstanceUid> = offered.iter().map(|(_, instance)| instance.uid.clone()).collect();
+        let places = self.ledger.places_of(&uids).await?;
+        let set_aside = self.ledger.set_aside_of(&study.uid, &uids).await?;
+        let own = self.ledger.own_objects(&study.uid).await?;
+        let in_doubt = self.is_of_another_patient(study).await?;
+        let is_here = |series: &SeriesUid, uid: &SopInstanceUid| {
+            places.get(uid).is_some_and(|(known, place)| known == &study.uid && place == series)
+        };
+        let wanted = offered.into_iter().filter(|(series, instance)| {
+            let is_settled = own.contains(&instance.uid) || set_aside.contains(&instance.uid);
+            !is_settled && (in_doubt || !is_here(series, &instance.uid))
+        });
+        Ok(wanted.map(|(_, instance)| instance).collect())
+    }
+
+    async fn is_of_another_patient(&self, study: &Study) -> Result<bool, IntakeError> {
+        let known = self.ledger.study(&study.uid).await?;
+        let id = study.patient_id.trim();
+        Ok(known.is_some_and(|known| known.forgotten_at.is_none() && known.patient.identity().id != id))
     }
 
     async fn open_association(&self) -> Result<AssociationId, ledger::Error> {
@@ -167,22 +199,18 @@ impl Intake {
         let memory = Arc::new(Semaphore::new(IN_MEMORY_MIB_MAX as usize));
         let downloads = stream::iter(wanted).map(|instance| {
             let memory = memory.clone();
-            async move { self.download(association, instance, &memory).await }
+            async move { self.download(instance, &memory).await }
         });
         let mut arriving = downloads.buffer_unordered(CONNECTIONS_MAX).ready_chunks(BATCH);
         while let Some(batch) = arriving.next().await {
-            let (mut usable, mut receipts, mut failure) = (Vec::new(), Vec::new(), None);
-            for taken in batch {
-                match taken {
-                    Ok(Taken::Usable(instance, receipt)) => {
-                        usable.push(*instance);
-                        receipts.extend(receipt);
-                    }
-                    Ok(Taken::Aside) => {}
+            let (mut arrivals, mut failure) = (Vec::new(), None);
+            for arrival in batch {
+                match arrival {
+                    Ok(arrival) => arrivals.extend(arrival),
                     Err(error) => failure = Some(error),
                 }
             }
-            self.record(&usable, receipts).await?;
+            self.record(association, arrivals).await?;
             if let Some(error) = failure {
                 return Err(error);
             }
@@ -190,38 +218,34 @@ impl Intake {
         Ok(())
     }
 
-    async fn record(&self, batch: &[NewInstance], receipts: Vec<Receipt>) -> Result<(), IntakeError> {
-        let recorded = self.ledger.record_instances(batch).await?;
-        for receipt in receipts {
-            self.spool.recorded(receipt);
-        }
-        let new =
-            recorded.iter().filter(|one| matches!(one, Recorded::New | Recorded::NewOfOtherPatient)).count();
+    async fn record(&self, association: AssociationId, arrivals: Vec<Arrival>) -> Result<(), IntakeError> {
+        let admitted =
+            admission::record(&self.spool, &self.ledger, association, arrivals, Millis::now()).await?;
+        let new = admitted.iter().filter(|one| matches!(one, Admitted::Stored(_) | Admitted::Replaced(_)));
         metrics::counter!("overread_orthanc_instances_fetched_total", "source" => self.source.clone())
-            .increment(new as u64);
+            .increment(new.count() as u64);
         Ok(())
     }
 
-    async fn download(
-        &self,
-        association: AssociationId,
-        instance: Instance,
-        memory: &Semaphore,
-    ) -> Result<Taken, IntakeError> {
+    /// Downloads one instance into the spool; nothing when it is gone meanwhile, or no DICOM file.
+    async fn download(&self, instance: Instance, memory: &Semaphore) -> Result<Option<Arrival>, IntakeError> {
         let mib = u32::try_from(instance.size_bytes >> 20).unwrap_or(u32::MAX).saturating_add(1);
         let permits = mib.min(IN_MEMORY_MIB_MAX);
         let _held = memory.acquire_many(permits).await.expect("the semaphore is never closed");
-        let Some(file) = self.read_file(&instance).await? else { return Ok(Taken::Aside) };
+        let Some(file) = self.read_file(&instance).await? else { return Ok(None) };
         let spool = self.spool.clone();
-        match tokio::task::spawn_blocking(move || spool.put(&file)).await? {
-            Ok(outcome) => self.taken(association, &instance, outcome).await,
+        let put = tokio::task::spawn_blocking(move || {
+            spool.put(&file).map(|outcome| admission::settle(&spool, outcome))
+        });
+        match put.await? {
+            Ok(settled) => Ok(Some(settled.map_err(IntakeError::Disk)?.named(&instance.uid))),
             Err(PutError::Keep(error)) => Err(IntakeError::Spool(PutError::Keep(error))),
             Err(error) => {
                 // Orthanc would give the same bytes again: nothing to wait for.
                 warn!(source = %self.source, sop.uid = %instance.uid, %error, "instance {} from Orthanc is not usable", instance.uid);
                 metrics::counter!("overread_orthanc_instances_unusable_total", "source" => self.source.clone())
                     .increment(1);
-                Ok(Taken::Aside)
+                Ok(None)
             }
         }
     }
@@ -237,58 +261,5 @@ impl Intake {
             file.extend_from_slice(&chunk);
         }
         Ok(Some(file))
-    }
-
-    async fn taken(
-        &self,
-        association: AssociationId,
-        instance: &Instance,
-        outcome: Outcome,
-    ) -> Result<Taken, IntakeError> {
-        let new = |header, digest: spool::Digest, size_bytes| {
-            Box::new(NewInstance {
-                header,
-                digest: digest.to_string(),
-                size_bytes,
-                association,
-                arrived_at: Millis::now(),
-            })
-        };
-        match outcome {
-            Outcome::Kept(kept) => {
-                Ok(Taken::Usable(new(kept.header, kept.digest, kept.size_bytes), Some(kept.receipt)))
-            }
-            Outcome::Same(same) => Ok(Taken::Usable(new(same.header, same.digest, same.size_bytes), None)),
-            Outcome::Conflict(conflict) => {
-                let aside = NewQuarantined {
-                    kept_as: conflict.quarantined.display().to_string(),
-                    reason: QuarantineReason::Twin,
-                    detail: "Orthanc holds another data set under this UID".to_owned(),
-                    association: Some(association),
-                    study: Some(conflict.key.study.clone()),
-                    sop_instance: Some(conflict.key.sop_instance.clone()),
-                    at: Millis::now(),
-                };
-                if conflict.identity_differs() {
-                    self.ledger.quarantine_and_hold(&aside, &conflict.key.study).await?;
-                } else {
-                    self.ledger.quarantine(&aside).await?;
-                }
-                Ok(Taken::Aside)
-            }
-            Outcome::Unusable(unusable) => {
-                let aside = NewQuarantined {
-                    kept_as: unusable.quarantined.display().to_string(),
-                    reason: QuarantineReason::Unparsable,
-                    detail: unusable.fault.to_string(),
-                    association: Some(association),
-                    study: None,
-                    sop_instance: Some(instance.uid.clone()),
-                    at: Millis::now(),
-                };
-                self.ledger.quarantine(&aside).await?;
-                Ok(Taken::Aside)
-            }
-        }
     }
 }

@@ -78,13 +78,21 @@ pub enum Uploaded {
     AlreadyStored,
 }
 
-/// A study as Orthanc holds it.
-#[derive(Debug, Clone)]
+/// A study as Orthanc holds it. `Debug` shows nothing of the patient.
+#[derive(Clone)]
 pub struct Study {
     pub id: OrthancId,
     pub uid: StudyUid,
+    /// Two patients may share a UID: Orthanc holds two studies then.
+    pub patient_id: String,
     pub is_stable: bool,
     pub series: Vec<OrthancId>,
+}
+
+impl fmt::Debug for Study {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Study").field("id", &self.id).field("uid", &self.uid).finish_non_exhaustive()
+    }
 }
 
 /// A series as Orthanc holds it.
@@ -242,7 +250,13 @@ impl Orthanc {
         };
         let uid = StudyUid::parse(&answer.main_dicom_tags.study_instance_uid)
             .map_err(|error| self.rest.odd(format!("study {id}: {error}")))?;
-        Ok(Some(Study { id: answer.id, uid, is_stable: answer.is_stable, series: answer.series }))
+        Ok(Some(Study {
+            id: answer.id,
+            uid,
+            patient_id: answer.patient_main_dicom_tags.patient_id,
+            is_stable: answer.is_stable,
+            series: answer.series,
+        }))
     }
 
     /// A series, or nothing when Orthanc holds it no more.
@@ -412,6 +426,14 @@ struct StudyAnswer {
     #[serde(default)]
     series: Vec<OrthancId>,
     main_dicom_tags: StudyTags,
+    #[serde(default)]
+    patient_main_dicom_tags: PatientTags,
+}
+
+#[derive(Default, Deserialize)]
+struct PatientTags {
+    #[serde(rename = "PatientID", default)]
+    patient_id: String,
 }
 
 #[derive(Deserialize)]

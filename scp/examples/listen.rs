@@ -11,10 +11,10 @@ use std::{collections::HashMap, error::Error, fs, path::PathBuf, sync::Arc};
 
 use ledger::{BootId, Ledger, NodeId};
 use scp::{
-    AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, SameUid, ScpConfig, Timeouts, TlsConfig,
+    AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, ScpConfig, Timeouts, TlsConfig,
     UserPasscode,
 };
-use spool::{Durability, Spool, SpoolConfig};
+use spool::{Durability, SameUid, Spool, SpoolConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,11 @@ async fn main() -> Result<(), Failure> {
     let spool = Spool::open(SpoolConfig {
         durability: if process { Durability::Process } else { Durability::Power },
         min_free_bytes: arguments.get("min-free-bytes").map(str::parse).transpose()?.unwrap_or(64 << 20),
+        same_uid: if arguments.get("same-uid") == Some("replace") {
+            SameUid::Replace
+        } else {
+            SameUid::KeepFirst
+        },
         ..SpoolConfig::new(dir.join("spool"), dir.join("quarantine"))
     })?;
     let durability = if process { ledger::Durability::Process } else { ledger::Durability::Power };
@@ -100,9 +105,6 @@ fn config(arguments: &Arguments) -> Result<ScpConfig, Failure> {
     }
     if let Some((name, passcode)) = arguments.get("user").and_then(|user| user.split_once(':')) {
         config.users.push(UserPasscode { name: name.to_owned(), passcode: passcode.to_owned() });
-    }
-    if arguments.get("same-uid") == Some("replace") {
-        config.same_uid = SameUid::Replace;
     }
     if let Some((title, address)) = arguments.get("commitment-peer").and_then(|peer| peer.split_once('@')) {
         let peer = CommitmentPeer { ae_title: AeTitle::parse(title)?, address: address.to_owned() };

@@ -292,8 +292,7 @@ impl Association<'_> {
     }
 
     fn receiving(&self, context: &Context, command: &Command<'_>) -> Sink {
-        let (spool, same_uid) = (&self.shared.spool, self.shared.config.same_uid);
-        match Receiving::begin(spool, same_uid, context, command, &self.agreed.calling_ae_title) {
+        match Receiving::begin(&self.shared.spool, context, command, &self.agreed.calling_ae_title) {
             Ok(receiving) => Sink::Instance(Box::new(receiving)),
             Err(status) => Sink::Refused(status),
         }

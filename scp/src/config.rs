@@ -20,7 +20,6 @@ pub struct ScpConfig {
     pub allow_any: bool,
     /// Storage SOP classes besides those of the standard.
     pub extra_sop_classes: Vec<SopClassUid>,
-    pub same_uid: SameUid,
     /// When there are any, an association must name one of them (PS3.7 §D.3.3.7).
     pub users: Vec<UserPasscode>,
     /// Where requesters of storage commitment listen; without an entry the report goes out on their association.
@@ -41,7 +40,6 @@ impl ScpConfig {
             allow: Vec::new(),
             allow_any: false,
             extra_sop_classes: Vec::new(),
-            same_uid: SameUid::default(),
             users: Vec::new(),
             commitment_peers: Vec::new(),
             limits: Limits::default(),
@@ -50,17 +48,6 @@ impl ScpConfig {
             boot,
         }
     }
-}
-
-/// What becomes of another data set with the SOP Instance UID of an instance that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SameUid {
-    /// The first stays in service; the second goes to quarantine.
-    #[default]
-    KeepFirst,
-    /// The second takes the place of the first, which goes to quarantine, and models run again. Where patient
-    /// or study differ, the first stays all the same, and the study is held for a person.
-    Replace,
 }
 
 /// One of our titles. The label travels with the association's instances, for routing.

@@ -7,12 +7,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use admission::{Aside, Instance};
 use imaging::Header;
 use ledger::{AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, Recorded};
 use spool::{Digest, Receipt, Spool};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{aside::Aside, config::ScpConfig, negotiate::Agreed, store::peer_name};
+use crate::{config::ScpConfig, negotiate::Agreed, store::peer_name};
 
 /// Rows in one transaction.
 const BATCH_MAX: usize = 256;
@@ -159,16 +160,9 @@ impl Carrier {
         self.intake.send(Note::Arrived { by: self.by.clone(), instance });
     }
 
-    pub(crate) fn replaced(
-        &mut self,
-        header: Header,
-        digest: Digest,
-        size_bytes: u64,
-        receipt: Receipt,
-        aside: Aside,
-    ) {
+    pub(crate) fn replaced(&mut self, instance: Instance, aside: Aside) {
         self.has_news = true;
-        let receipt = Some(receipt);
+        let Instance { header, digest, size_bytes, receipt } = instance;
         let instance = Box::new(Arrival { header, digest, size_bytes, at: Millis::now(), receipt });
         self.intake.send(Note::Replaced { by: self.by.clone(), instance, aside });
     }

@@ -11,7 +11,6 @@
 
 mod access;
 mod ae_title;
-mod aside;
 mod association;
 mod client;
 mod command;
@@ -34,7 +33,7 @@ mod wire;
 pub use ae_title::{AeTitle, BadAeTitle};
 pub use client::{ClientError, ClientOptions};
 pub use config::{
-    CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, SameUid, ScpConfig, Timeouts, TlsConfig,
+    CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, ScpConfig, Timeouts, TlsConfig,
     UserPasscode,
 };
 pub use conformance::conformance_statement;

@@ -1,12 +1,11 @@
 //! Brings the ledger into agreement with the spool: after a crash, and from nothing.
 
+use admission::Aside;
 use imaging::is_own_result;
 use ledger::{
     AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId, Recorded,
 };
 use spool::{Found, Spool, WalkError};
-
-use crate::aside::Aside;
 
 /// Rows in one transaction.
 const BATCH: usize = 256;

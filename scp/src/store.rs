@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
+use admission::Arrival;
 use imaging::{SopClassUid, SopInstanceUid};
-use spool::{Conflict, Fault, FileMeta, Incoming, KeepError, Kept, Outcome, Replaced, Same, Spool, Unusable};
+use spool::{Fault, FileMeta, Incoming, KeepError, Outcome, Spool};
 
 use crate::{
-    aside::Aside,
     association::AssociationError,
     command::Command,
-    config::{Limits, SameUid},
+    config::Limits,
     intake::Carrier,
     negotiate::Context,
     status::Status,
@@ -20,7 +20,6 @@ use crate::{
 pub(crate) struct Receiving {
     incoming: Incoming,
     spool: Spool,
-    same_uid: SameUid,
 }
 
 impl Receiving {
@@ -28,7 +27,6 @@ impl Receiving {
     /// The status to answer with, when the instance cannot be taken.
     pub(crate) fn begin(
         spool: &Spool,
-        same_uid: SameUid,
         context: &Context,
         command: &Command<'_>,
         calling_ae_title: &str,
@@ -45,7 +43,7 @@ impl Receiving {
             calling_ae_title: calling_ae_title.to_owned(),
         };
         let incoming = spool.receive(meta).map_err(|error| refused(&error))?;
-        Ok(Self { incoming, spool: spool.clone(), same_uid })
+        Ok(Self { incoming, spool: spool.clone() })
     }
 
     /// Takes `bytes` bytes off the wire. The inner error is the status to answer with once the
@@ -86,48 +84,29 @@ impl Receiving {
         };
         metrics::counter!("overread_instances_received_total", "outcome" => outcome_label(&outcome))
             .increment(1);
-        match outcome {
-            Outcome::Kept(Kept { digest, size_bytes, header, receipt, .. }) => {
-                carrier.arrived(header, digest, size_bytes, Some(receipt));
-                Status::SUCCESS
+        let arrival = match admission::settle(&self.spool, outcome) {
+            Ok(arrival) => arrival,
+            Err(error) => return refused(&KeepError::from(error)),
+        };
+        match arrival {
+            Arrival::Kept(one) => carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt),
+            Arrival::Replacing(one, aside) => carrier.replaced(one, aside),
+            Arrival::Twin(one, aside) => {
+                carrier.set_aside(aside);
+                carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt);
             }
-            Outcome::Same(Same { digest, size_bytes, header, .. }) => {
-                carrier.arrived(header, digest, size_bytes, None);
-                Status::SUCCESS
-            }
-            Outcome::Conflict(conflict) => settle(*conflict, &self.spool, self.same_uid, carrier),
-            Outcome::Unusable(Unusable { fault, quarantined }) => {
-                tracing::warn!(fault = %fault, "an instance cannot be used and is in quarantine");
-                let status = match fault {
+            Arrival::Unusable(fault, aside) => {
+                carrier.set_aside(aside);
+                return match fault {
                     Fault::Disagrees(_) => Status::DATA_SET_DOES_NOT_MATCH,
                     Fault::Malformed(_) | Fault::Missing(_) | Fault::Unreadable(_) => {
                         Status::CANNOT_UNDERSTAND
                     }
                 };
-                carrier.set_aside(Aside::unparsable(quarantined, fault.to_string()));
-                status
             }
         }
+        Status::SUCCESS
     }
-}
-
-/// Two data sets have one UID. Whichever stays in service, both are kept.
-fn settle(conflict: Conflict, spool: &Spool, same_uid: SameUid, carrier: &mut Carrier) -> Status {
-    let identity_differs = conflict.identity_differs();
-    tracing::warn!(study.uid = %conflict.key.study, identity_differs, "an instance came again with another data set");
-    if same_uid == SameUid::Replace && !identity_differs {
-        let Replaced { quarantined, size_bytes, receipt } = match spool.replace(&conflict) {
-            Ok(replaced) => replaced,
-            Err(error) => return refused(&KeepError::from(error)),
-        };
-        let aside = Aside::replaced(quarantined, &conflict.second);
-        carrier.replaced(conflict.second, conflict.second_digest, size_bytes, receipt, aside);
-    } else {
-        let Conflict { second, second_digest, quarantined, .. } = conflict;
-        carrier.set_aside(Aside::twin(quarantined, &second, identity_differs));
-        carrier.arrived(second, second_digest, 0, None);
-    }
-    Status::SUCCESS
 }
 
 fn outcome_label(outcome: &Outcome) -> &'static str {

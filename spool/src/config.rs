@@ -12,6 +12,17 @@ pub enum Durability {
     Process,
 }
 
+/// What becomes of another data set with the SOP Instance UID of an instance that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SameUid {
+    /// The first stays in service; the second goes to quarantine.
+    #[default]
+    KeepFirst,
+    /// The second takes the place of the first, which goes to quarantine, and models run again. Where patient
+    /// or study differ, the first stays all the same, and the study is held for a person.
+    Replace,
+}
+
 #[derive(Debug, Clone)]
 pub struct SpoolConfig {
     /// The folder of the instances, of unfinished files and of the journal; one file system.
@@ -19,6 +30,8 @@ pub struct SpoolConfig {
     /// The folder of what cannot be used; on the same file system.
     pub quarantine: PathBuf,
     pub durability: Durability,
+    /// What is asked by whoever settles a conflict, at every door.
+    pub same_uid: SameUid,
     /// Below this much free space nothing is accepted.
     pub min_free_bytes: u64,
     /// Size of a segment of the intake journal; `None` for the usual one. Small ones are for tests.
@@ -34,6 +47,7 @@ impl SpoolConfig {
             root: root.as_ref().to_owned(),
             quarantine: quarantine.as_ref().to_owned(),
             durability: Durability::default(),
+            same_uid: SameUid::default(),
             min_free_bytes: Self::MIN_FREE_BYTES,
             journal_segment_bytes: None,
         }

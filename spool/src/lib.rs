@@ -26,7 +26,7 @@ mod spool;
 mod stored;
 mod walk;
 
-pub use config::{Durability, SpoolConfig};
+pub use config::{Durability, SameUid, SpoolConfig};
 pub use digest::{BadDigest, Digest};
 pub use error::{KeepError, OpenError, PutError, ReadError};
 pub use incoming::Incoming;

@@ -18,6 +18,15 @@ impl Space {
         Self { root: root.to_owned(), min_free_bytes }
     }
 
+    pub(crate) fn min_free_bytes(&self) -> u64 {
+        self.min_free_bytes
+    }
+
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// # Errors
     /// [`KeepError::Full`] below the watermark.
     pub(crate) fn check(&self) -> Result<(), KeepError> {

@@ -12,7 +12,7 @@ use imaging::{SopClassUid, SopInstanceUid};
 
 use crate::{
     buffers::Buffers,
-    config::{Durability, SpoolConfig},
+    config::{Durability, SameUid, SpoolConfig},
     error::{KeepError, OpenError, PutError, ReadError},
     head::Head,
     incoming::Incoming,
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) space: Space,
     pub(crate) buffers: Buffers,
     pub(crate) durability: Durability,
+    same_uid: SameUid,
     leftovers: Mutex<Leftovers>,
     keeper: Mutex<Option<JoinHandle<()>>>,
     root: File,
@@ -74,6 +75,7 @@ impl Spool {
             space: Space::new(&config.root, config.min_free_bytes),
             buffers: Buffers::default(),
             durability: config.durability,
+            same_uid: config.same_uid,
             leftovers: Mutex::new(leftovers),
             keeper: Mutex::new(Some(keeper)),
             layout,
@@ -85,6 +87,24 @@ impl Spool {
 
     pub fn durability(&self) -> Durability {
         self.0.durability
+    }
+
+    /// What is to become of a second data set under a known UID.
+    pub fn same_uid(&self) -> SameUid {
+        self.0.same_uid
+    }
+
+    /// Room on its disk.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.0.space.free_bytes()
+    }
+
+    /// Below this much room nothing is accepted.
+    pub fn min_free_bytes(&self) -> u64 {
+        self.0.space.min_free_bytes()
     }
 
     /// Says whether there is room for more.

@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
 use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig, SiteRule};
 use scp::{
-    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, SameUid, ScpConfig,
+    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig,
     UserPasscode,
 };
-use spool::SpoolConfig;
+use spool::{SameUid, SpoolConfig};
 
 use super::Node;
 use crate::config::{self, Config, Destination, Durability, Role, Secret};
@@ -22,6 +22,10 @@ pub(crate) fn spool(config: &Config) -> SpoolConfig {
         durability: match config.dicom.durability {
             Durability::Power => spool::Durability::Power,
             Durability::Process => spool::Durability::Process,
+        },
+        same_uid: match config.dicom.same_uid {
+            config::SameUid::KeepFirst => SameUid::KeepFirst,
+            config::SameUid::Replace => SameUid::Replace,
         },
         min_free_bytes: config.spool.min_free_bytes.0,
         ..SpoolConfig::new(config.spool_dir(), config.quarantine_dir())
@@ -69,10 +73,6 @@ pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
         passcode: user.passcode.expose().to_owned(),
     };
     scp.users = dicom.users.iter().map(user).collect();
-    scp.same_uid = match dicom.same_uid {
-        config::SameUid::KeepFirst => SameUid::KeepFirst,
-        config::SameUid::Replace => SameUid::Replace,
-    };
     for peer in &dicom.commitment {
         let title = ae_title(&peer.ae_title)?;
         scp.commitment_peers.push(CommitmentPeer { ae_title: title, address: peer.address.clone() });

@@ -3,6 +3,7 @@
 mod audit;
 mod command;
 mod delivery;
+mod doors;
 mod faults;
 mod orthanc;
 mod packages;

@@ -36,7 +36,7 @@ fn replace(file: &Path, old: &str, new: &str) {
     std::fs::write(file, text.replace(old, new)).expect("a file in our folder");
 }
 
-fn add_doctor(site: &Site) {
+pub(crate) fn add_doctor(site: &Site) {
     std::fs::write(site.path().join("password"), PASSWORD).expect("a file in our folder");
     let add = "\"$0\" user add kim --role doctor --full-name '김^영희' --organization '서울병원' --password-stdin < password";
     let mut command = mortal("sh");
@@ -46,7 +46,7 @@ fn add_doctor(site: &Site) {
 }
 
 /// The service as the doctor sees it.
-fn sign_in(site: &Site) -> Http {
+pub(crate) fn sign_in(site: &Site) -> Http {
     let api = Http::new(&format!("http://127.0.0.1:{}", site.http_port()));
     let tokens = api.post("/v1/auth/login", &json!({ "name": "kim", "password": PASSWORD })).json();
     api.with_bearer(tokens["access_token"].as_str().expect("a token"))

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use admission::Admitted;
 use axum::{
     extract::{FromRequest, Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -311,13 +312,15 @@ async fn store(state: &AppState, caller: &Caller, address: ClientAddress, form: 
         let chunks =
             futures_util::StreamExt::map(ReaderStream::new(file), |chunk| chunk.map_err(ApiError::internal));
         match upload.take(chunks).await? {
-            Arrival::Stored(new) | Arrival::Duplicate(new) => {
-                studies.insert(new.header.study.to_string(), new.header.study.clone());
+            Arrival::Admitted(
+                Admitted::Stored(header) | Admitted::Duplicate(header) | Admitted::Replaced(header),
+            ) => {
+                studies.insert(header.study.to_string(), header.study.clone());
             }
-            Arrival::Conflict(uid) => {
+            Arrival::Admitted(Admitted::Conflict(uid)) => {
                 first_reason.get_or_insert(format!("another instance has the UID {uid}"));
             }
-            Arrival::Unusable { reason, .. } => {
+            Arrival::Admitted(Admitted::Unusable(reason)) | Arrival::Refused(reason) => {
                 first_reason.get_or_insert(reason);
             }
         }

@@ -17,6 +17,9 @@ pub(crate) struct Dialect {
     pub(crate) insert_instances: &'static str,
     /// What is known of the instances named in a JSON array.
     pub(crate) instances_named: &'static str,
+    /// Which of the instances named in a JSON array were set aside for their UID: names, study.
+    /// The row of a study that was not known then names none.
+    pub(crate) set_aside_named: &'static str,
     /// Adds audit rows, given as a JSON array of arrays.
     pub(crate) insert_audit: &'static str,
     /// Adds the rows of one call, which are the last argument: a JSON array of arrays.

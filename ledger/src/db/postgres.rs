@@ -62,6 +62,11 @@ pub(super) static DIALECT: Dialect = Dialect {
         select sop_instance_uid, study_uid, series_uid, digest
         from instance
         where sop_instance_uid in (select json_array_elements_text($1::json))",
+    set_aside_named: "
+        select distinct sop_instance_uid
+        from quarantined
+        where reason in ('twin', 'misplaced') and (study_uid is null or study_uid = $2)
+          and sop_instance_uid in (select json_array_elements_text($1::json))",
     insert_audit: "
         insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
         select (value ->> 0)::bigint, (value ->> 1)::bigint, value ->> 2, value ->> 3, value ->> 4, value ->> 5,

@@ -63,6 +63,11 @@ pub(super) static DIALECT: Dialect = Dialect {
         select sop_instance_uid, study_uid, series_uid, digest
         from instance
         where sop_instance_uid in (select value from json_each($1))",
+    set_aside_named: "
+        select distinct sop_instance_uid
+        from quarantined
+        where reason in ('twin', 'misplaced') and (study_uid is null or study_uid = $2)
+          and sop_instance_uid in (select value from json_each($1))",
     insert_audit: "
         insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7

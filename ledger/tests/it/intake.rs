@@ -166,6 +166,20 @@ on_both! {
         assert!(held);
     }
 
+    async fn a_study_that_lacks_an_instance_because_of_its_uid_is_held_too(db: TestDb) {
+        let association = receive_study(&db.ledger, 1).await;
+        receive_study(&db.ledger, 2).await;
+        let mut moved = instance(association, 1, 1, 1);
+        moved.header.study = study(2);
+
+        assert_eq!(db.ledger.record_instances(&[moved]).await.expect("recorded"), [Recorded::Misplaced]);
+
+        for number in [1, 2] {
+            let row = db.ledger.study(&study(number)).await.expect("an answer").expect("a study");
+            assert!(row.is_held, "study {number}");
+        }
+    }
+
     async fn quarantine_knows_what_was_kept_and_why(db: TestDb) {
         receive_study(&db.ledger, 1).await;
         let new = NewQuarantined {
@@ -187,12 +201,33 @@ on_both! {
         assert!(db.ledger.study(&study(1)).await.expect("an answer").expect("a study").is_held);
     }
 
-    async fn unknown_instances_are_those_without_a_row(db: TestDb) {
+    async fn instances_are_known_by_the_place_that_they_have(db: TestDb) {
         let association = receive_study(&db.ledger, 1).await;
         let known = instance(association, 1, 1, 1).header.sop_instance;
         let unknown = instance(association, 1, 1, 9).header.sop_instance;
-        let answer = db.ledger.unknown_instances(&[known, unknown.clone()]).await.expect("an answer");
-        assert_eq!(answer, [unknown]);
+        let places = db.ledger.places_of(&[known.clone(), unknown]).await.expect("an answer");
+        assert_eq!(places.into_iter().collect::<Vec<_>>(), [(known, (study(1), series(1)))]);
+    }
+
+    async fn what_was_set_aside_for_its_uid_is_known_by_the_study_that_it_came_for(db: TestDb) {
+        let association = receive_study(&db.ledger, 1).await;
+        let uid = instance(association, 1, 1, 1).header.sop_instance;
+        let aside = |reason, of| NewQuarantined {
+            kept_as: "20260102-1.dcm".to_owned(),
+            reason,
+            detail: "a reason".to_owned(),
+            association: Some(association),
+            study: Some(study(of)),
+            sop_instance: Some(uid.clone()),
+            at: at(3),
+        };
+        let of = async |number| {
+            db.ledger.set_aside_of(&study(number), std::slice::from_ref(&uid)).await.expect("an answer")
+        };
+        db.ledger.quarantine(&aside(QuarantineReason::Unparsable, 1)).await.expect("noted");
+        assert!(of(1).await.is_empty(), "it may be whole when it comes again");
+        db.ledger.quarantine(&aside(QuarantineReason::Twin, 1)).await.expect("noted");
+        assert_eq!((of(1).await.len(), of(2).await.len()), (1, 0));
     }
 
     async fn lists_are_paged_without_loss_or_repeat(db: TestDb) {

@@ -28,6 +28,10 @@ impl Phantom {
         Uid::parse(&self.uid("1")).unwrap().into()
     }
 
+    pub(crate) fn sop_instance(&self, slice: u32) -> String {
+        self.uid(&format!("2.{slice}"))
+    }
+
     fn uid(&self, rest: &str) -> String {
         format!("1.2.826.0.1.3680043.8.498.77.{}.{rest}", self.number)
     }
@@ -48,14 +52,18 @@ impl Phantom {
 
     /// Slice `number` (from 1) as a whole Part 10 file.
     pub(crate) fn file(&self, number: u32) -> Vec<u8> {
+        self.file_called(number, &self.sop_instance(number))
+    }
+
+    /// The same under another SOP Instance UID.
+    pub(crate) fn file_called(&self, number: u32, sop_instance: &str) -> Vec<u8> {
         let mut object = InMemDicomObject::new_empty();
         let mut put = |tag, vr, value: PrimitiveValue| object.put(DataElement::new(tag, vr, value));
         let text = |text: &str| PrimitiveValue::from(text);
-        let sop_instance = self.uid(&format!("2.{number}"));
         put(tags::SPECIFIC_CHARACTER_SET, VR::CS, text("ISO_IR 192"));
         put(tags::IMAGE_TYPE, VR::CS, PrimitiveValue::Strs(["ORIGINAL".into(), "PRIMARY".into()].into()));
         put(tags::SOP_CLASS_UID, VR::UI, text(uids::MR_IMAGE_STORAGE));
-        put(tags::SOP_INSTANCE_UID, VR::UI, text(&sop_instance));
+        put(tags::SOP_INSTANCE_UID, VR::UI, text(sop_instance));
         put(tags::STUDY_DATE, VR::DA, text("20260102"));
         put(tags::STUDY_TIME, VR::TM, text("030405"));
         put(tags::ACCESSION_NUMBER, VR::SH, text("A1"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use admission::Admitted;
 use axum::{
     body::Body,
     extract::{FromRequest, Multipart, Request, State, multipart::MultipartError},
@@ -49,7 +50,8 @@ pub(crate) struct UploadView {
 /// What became of one file.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileView {
-    /// `stored`; `duplicate`: the very same instance was there; `conflict`: another one has
+    /// `stored`; `duplicate`: the very same instance was there; `replaced`: it has taken the
+    /// place of another one with its UID (`dicom.same_uid`); `conflict`: another one has
     /// its UID, this one is set aside; `quarantined`: it cannot be used and is set aside;
     /// `refused`: it is no DICOM file and is not kept.
     outcome: &'static str,
@@ -82,14 +84,15 @@ impl FileView {
 impl From<Arrival> for FileView {
     fn from(arrival: Arrival) -> Self {
         match arrival {
-            Arrival::Stored(new) => Self::kept("stored", &new.header),
-            Arrival::Duplicate(new) => Self::kept("duplicate", &new.header),
-            Arrival::Conflict(uid) => {
+            Arrival::Admitted(Admitted::Stored(header)) => Self::kept("stored", &header),
+            Arrival::Admitted(Admitted::Duplicate(header)) => Self::kept("duplicate", &header),
+            Arrival::Admitted(Admitted::Replaced(header)) => Self::kept("replaced", &header),
+            Arrival::Admitted(Admitted::Conflict(uid)) => {
                 let reason = "another instance with this UID is in service; this one is set aside".to_owned();
                 Self::other(CONFLICT, Some(uid.to_string()), reason)
             }
-            Arrival::Unusable { reason, kept: true } => Self::other("quarantined", None, reason),
-            Arrival::Unusable { reason, kept: false } => Self::other("refused", None, reason),
+            Arrival::Admitted(Admitted::Unusable(reason)) => Self::other("quarantined", None, reason),
+            Arrival::Refused(reason) => Self::other("refused", None, reason),
         }
     }
 }

@@ -10,12 +10,12 @@ const ELSEWHERE: &str = "an instance of another study or series has this SOP Ins
 
 /// A file that was put into quarantine.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub struct Aside {
     quarantined: PathBuf,
     reason: QuarantineReason,
     detail: String,
     study: Option<StudyUid>,
-    sop_instance: Option<SopInstanceUid>,
+    pub(crate) sop_instance: Option<SopInstanceUid>,
     /// Whether the study is held until a person has decided.
     holds: bool,
 }
@@ -57,7 +57,7 @@ impl Aside {
     ///
     /// # Errors
     /// When the disk refuses; it stays in the spool, without a row.
-    pub(crate) async fn misplaced(spool: &Spool, header: &Header) -> io::Result<Option<Self>> {
+    pub async fn misplaced(spool: &Spool, header: &Header) -> io::Result<Option<Self>> {
         let key = InstanceKey {
             study: header.study.clone(),
             series: header.series.clone(),
@@ -70,7 +70,7 @@ impl Aside {
     }
 
     /// What a process that died has put into quarantine without saying so in the ledger. Blocks.
-    pub(crate) fn left_behind(spool: &Spool, quarantined: PathBuf) -> Self {
+    pub fn left_behind(spool: &Spool, quarantined: PathBuf) -> Self {
         let Ok(second) = spool.find_quarantined(&quarantined) else {
             return Self::unparsable(quarantined, "it cannot be read".to_owned());
         };
@@ -97,7 +97,7 @@ impl Aside {
     ///
     /// # Errors
     /// When the ledger does not carry it out.
-    pub(crate) async fn record(
+    pub async fn record(
         &self,
         ledger: &Ledger,
         association: Option<AssociationId>,
