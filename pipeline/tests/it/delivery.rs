@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use ledger::{DeliveryState, JobState::Done};
+use imaging::StudyUid;
+use ledger::{DeliveryFilter, DeliveryState, JobState::Done, PageRequest, Parcel};
 use peers::{Orthanc, OrthancOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     flow::modalities,
@@ -12,20 +13,53 @@ use crate::{
     world::{World, eventually},
 };
 
+/// UIDs of what an Orthanc was given, in the order in which it came.
+fn arrivals(orthanc: &Orthanc) -> Vec<String> {
+    let log = orthanc.get("/changes?limit=1000");
+    let lines = log["Changes"].as_array().unwrap().iter();
+    let new = lines.filter(|line| line["ChangeType"] == "NewInstance");
+    let uid = |line: &Value| {
+        let instance = orthanc.get(line["Path"].as_str().unwrap());
+        instance["MainDicomTags"]["SOPInstanceUID"].as_str().unwrap().to_owned()
+    };
+    new.map(uid).collect()
+}
+
+/// UIDs of what was put into the outbox of a destination for a study, in that order.
+async fn put_into_outbox(world: &World, destination: &str, study: &StudyUid) -> Vec<String> {
+    let filter = DeliveryFilter {
+        destination: Some(destination.to_owned()),
+        study: Some(study.clone()),
+        ..DeliveryFilter::default()
+    };
+    let mut deliveries = world.ledger.deliveries(&filter, &PageRequest::first(100)).await.unwrap().rows;
+    deliveries.sort_by_key(|delivery| delivery.id.0);
+    let mut uids = Vec::new();
+    for delivery in deliveries {
+        let Parcel::Artifact(id) = delivery.parcel else { panic!("an archive is sent no message") };
+        uids.push(world.ledger.artifact(id).await.unwrap().unwrap().sop_instance.to_string());
+    }
+    uids
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_that_is_down_for_a_day_gets_everything_afterwards_once() {
+async fn an_archive_that_is_down_for_a_day_gets_everything_afterwards_once_and_in_order() {
     let mut orthanc = Orthanc::start();
     orthanc.kill();
     let mut world = World::new().await.and_orthanc("pacs", &orthanc.url()).and_folder("disk");
     let running = world.start();
     let phantoms: Vec<Phantom> = (1..=3).map(Phantom::new).collect();
+    // Each study has two results, the second of which supersedes the first.
     for phantom in &phantoms {
-        world.send(&phantom.files()).await;
-    }
-    for phantom in &phantoms {
+        world.send(&phantom.files()[..8]).await;
         world.wait_for_jobs(&phantom.study(), &[Done]).await;
     }
-    world.wait_for_proof("disk", 6).await;
+    for phantom in &phantoms {
+        world.send(&phantom.files()[8..]).await;
+        world.wait_for_jobs(&phantom.study(), &[Done, Done]).await;
+    }
+    // Four objects of each study, and the note that the first two are superseded.
+    world.wait_for_proof("disk", 15).await;
     eventually("the archive is known to be down", async || {
         let known = world.ledger.destination("pacs").await.unwrap();
         known.is_some_and(|known| known.failures > 0)
@@ -47,8 +81,15 @@ async fn an_archive_that_is_down_for_a_day_gets_everything_afterwards_once() {
     orthanc.restart();
     world.config.clock.advance(Duration::from_secs(3600));
 
-    world.wait_for_proof("pacs", 6).await;
-    assert_eq!(modalities(&orthanc), ["SEG", "SEG", "SEG", "SR", "SR", "SR"]);
+    world.wait_for_proof("pacs", 15).await;
+    let arrived = arrivals(&orthanc);
+    assert_eq!(arrived.len(), 15, "each once: {arrived:?}");
+    for phantom in &phantoms {
+        let expected = put_into_outbox(&world, "pacs", &phantom.study()).await;
+        assert_eq!(expected.len(), 5);
+        let came: Vec<_> = arrived.iter().filter(|uid| expected.contains(uid)).cloned().collect();
+        assert_eq!(came, expected, "in order");
+    }
     running.stop().await;
 }
 
