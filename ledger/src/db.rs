@@ -9,7 +9,7 @@ mod row;
 mod sqlite;
 mod statement;
 
-pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{Claiming, Dialect};
 pub(crate) use row::{Record, Row, UnknownWord};
 pub(crate) use statement::{Statement, sql};
 

@@ -93,7 +93,7 @@ pub struct ModelRef {
 }
 
 /// One channel of a job's input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct JobInput {
     pub series: SeriesUid,
     /// Which stack of the series, where one series holds several.

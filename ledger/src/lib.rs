@@ -49,6 +49,7 @@ mod series;
 mod session;
 mod study;
 mod superseded;
+mod telling;
 mod text_enum;
 mod time;
 

@@ -12,14 +12,12 @@ mod database;
 #[path = "support/examples.rs"]
 #[allow(dead_code, reason = "shared with the tests in it/, which use more of it")]
 mod examples;
-#[path = "support/postgres.rs"]
-mod postgres;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ledger::{Durability, Ledger, NewDelivery, NewInstance, Parcel};
+use ledger::{Durability, Ledger, NewDelivery, NewInstance, NewJob, Parcel, ReleaseGuard};
 
 use crate::database::TestDb;
 use crate::examples::{
@@ -31,10 +29,65 @@ const SLICES: u32 = 20;
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let arguments: Vec<String> = std::env::args().collect();
-    match arguments.iter().position(|argument| argument == "--work-until-killed") {
-        Some(place) => runtime.block_on(work_until_killed(&arguments[place + 1], &arguments[place + 2])),
-        None => runtime.block_on(kill_again_and_again()),
+    match arguments.get(1..).unwrap_or_default() {
+        [role, url, first_study] if role == "--work-until-killed" => {
+            runtime.block_on(work_until_killed(url, first_study));
+        }
+        [role, url, worker] if role == "--hold-a-lease" => runtime.block_on(hold_a_lease(url, worker)),
+        _ => runtime.block_on(async {
+            kill_again_and_again().await;
+            kill_one_of_two_workers().await;
+        }),
     }
+}
+
+/// Claims a job, says so, and is busy with it for ever.
+async fn hold_a_lease(url: &str, worker: &str) {
+    let ledger = Ledger::open(url, Durability::Process).await.expect("the ledger opens");
+    must_claim(&ledger, worker, at(3)).await;
+    say("holds", 1);
+    std::future::pending::<()>().await;
+}
+
+/// Two worker processes over one PostgreSQL: what one of them held when it was killed, the other does, once.
+async fn kill_one_of_two_workers() {
+    let db = TestDb::postgres().await;
+    examples::receive_study(&db.ledger, 1).await;
+    for number in 1..=20 {
+        let new = NewJob { inputs: Vec::new(), ..new_job(1, "brain", &format!("key-{number}")) };
+        enqueue(&db.ledger, &new).await;
+    }
+    let mut child = Command::new(std::env::current_exe().expect("our own path"))
+        .args(["--hold-a-lease", &db.url, "other"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a second process starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("the output is piped")).lines();
+    assert_eq!(lines.next().expect("its claim").expect("a line"), "holds 1");
+    child.kill().expect("it was running");
+    child.wait().expect("it ends");
+
+    let done = work_off(&db.ledger, 4).await;
+    assert_eq!(done, 19, "nobody takes what is leased");
+    let expired = db.ledger.expire_leases(at(4).plus(examples::LEASE * 2)).await.expect("expired");
+    assert_eq!((expired.queued.len(), expired.dead.len()), (1, 0));
+    assert_eq!(work_off(&db.ledger, 100).await, 1);
+    let odd = "select job_id from job where state <> 'done' or
+               (select count(*) from result where result.job_id = job.job_id and released_at is not null) <> 1";
+    assert_eq!(db.texts(odd).await, Vec::<Vec<Option<String>>>::new());
+    println!("postgres: one of two workers killed with a lease, 20 jobs done once");
+}
+
+/// Does all that is due; gives how many jobs that were.
+async fn work_off(ledger: &Ledger, second: u64) -> u32 {
+    let allowed = ReleaseGuard::AllowedBy("test".to_owned());
+    let mut done = 0;
+    while let Some(claimed) = claim(ledger, "this", at(second)).await {
+        done += 1;
+        let new = new_result(u32::try_from(second).expect("small") * 1000 + done);
+        ledger.complete_job(claimed.lease, &new, &allowed, &[], at(second)).await.expect("done");
+    }
+    done
 }
 
 /// Takes in studies and runs their jobs, and says after each step what was acknowledged.

@@ -1,5 +1,15 @@
 //! The statements that the two backends spell differently.
 
+/// How a job is claimed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Claiming {
+    /// The first due job of a model: model, now, worker, node, boot, end of the lease. What else belongs to a
+    /// claim follows in the same transaction; inside one process that costs nothing.
+    OfModel(&'static str),
+    /// All that a claim reads and writes, in one round trip: see `sql/claim_next.sql`.
+    AtOnce(&'static str),
+}
+
 /// One spelling of each; the comments say what a statement is for, in both.
 #[derive(Debug)]
 pub(crate) struct Dialect {
@@ -7,9 +17,8 @@ pub(crate) struct Dialect {
     pub(crate) lock_study: &'static str,
     /// Keeps others from adding to the audit trail until the commit.
     pub(crate) lock_audit: &'static str,
-    /// Hands the first due job of a model to one worker:
-    /// model, now, worker, node, boot, end of the lease.
-    pub(crate) claim_job: &'static str,
+    /// Hands a due job to one worker.
+    pub(crate) claim_job: Claiming,
     /// Hands the first due delivery of a destination to one sender, never past an earlier
     /// one of the same lane: destination, now, node, boot, end of the lease.
     pub(crate) claim_delivery: &'static str,

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use super::Dialect;
+use super::{Claiming, Dialect};
 use crate::open::migration_error;
 use crate::{Durability, OpenError};
 
@@ -24,16 +24,7 @@ pub(super) const BEGIN_UNFLUSHED: &str = "begin; set local synchronous_commit = 
 pub(super) static DIALECT: Dialect = Dialect {
     lock_study: "select revision from study where study_uid = $1 for no key update",
     lock_audit: "select pg_advisory_xact_lock(5715243)",
-    claim_job: "
-        update job
-        set state = 'leased', lease_number = lease_number + 1,
-            worker_id = $3, node_id = $4, boot_id = $5, lease_until = $6, leased_at = $2, state_since = $2
-        where job_id = (select job_id from job
-                        where model_id = $1 and state in ('queued', 'failed') and not_before <= $2
-                        order by priority desc, created_at, job_id
-                        limit 1
-                        for update skip locked)
-        returning *",
+    claim_job: Claiming::AtOnce(include_str!("../sql/claim_next.sql")),
     // Lanes: two senders may look at the same moment; the second finds the row locked and skips it,
     // and the later one of the lane is hidden behind the first, which is 'waiting' until the commit.
     claim_delivery: "

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Db, Dialect};
+use super::{Claiming, Db, Dialect};
 use crate::open::migration_error;
 use crate::{Durability, OpenError};
 
@@ -28,7 +28,8 @@ pub(super) const BEGIN_UNFLUSHED: &str = "pragma synchronous = normal; begin imm
 pub(super) static DIALECT: Dialect = Dialect {
     lock_study: "select revision from study where study_uid = $1",
     lock_audit: "select 1",
-    claim_job: "
+    claim_job: Claiming::OfModel(
+        "
         update job
         set state = 'leased', lease_number = lease_number + 1,
             worker_id = $3, node_id = $4, boot_id = $5, lease_until = $6, leased_at = $2, state_since = $2
@@ -37,6 +38,7 @@ pub(super) static DIALECT: Dialect = Dialect {
                         order by priority desc, created_at, job_id
                         limit 1)
         returning *",
+    ),
     claim_delivery: "
         update delivery
         set state = 'sending', lease_number = lease_number + 1, attempts = attempts + 1,

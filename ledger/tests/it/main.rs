@@ -4,8 +4,6 @@
 mod database;
 #[path = "../support/examples.rs"]
 mod examples;
-#[path = "../support/postgres.rs"]
-mod postgres;
 
 mod audit;
 mod batches;

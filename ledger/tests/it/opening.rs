@@ -2,9 +2,8 @@
 
 use ledger::{Durability, Ledger, OpenError};
 
-use crate::database::TestDb;
+use crate::database::{TestDb, postgres};
 use crate::on_both;
-use crate::postgres;
 
 async fn refusal(url: &str) -> OpenError {
     match Ledger::open(url, Durability::Power).await {
@@ -69,8 +68,8 @@ async fn a_server_that_is_down_is_named_without_the_password() {
 
 #[tokio::test]
 async fn a_wrong_password_is_named() {
-    let server = postgres::server();
-    server.administer("create role stranger login password 'right'".to_owned()).await;
+    let server = postgres();
+    server.administer("create role stranger login password 'right'");
     let error = refusal(&server.url("stranger:wrong", "postgres")).await;
     assert!(matches!(error, OpenError::WrongPassword { .. }), "{error:?}");
     says(&error, &["refuses the user name or password"]);
@@ -78,7 +77,7 @@ async fn a_wrong_password_is_named() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named() {
-    let error = refusal(&postgres::server().url("overread", "nowhere")).await;
+    let error = refusal(&postgres().url("overread", "nowhere")).await;
     assert!(matches!(error, OpenError::NoDatabase { .. }), "{error:?}");
     says(&error, &["nowhere", "createdb"]);
 }

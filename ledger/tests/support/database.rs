@@ -1,9 +1,16 @@
 //! An empty ledger for one test, on either backend.
 
+use std::sync::OnceLock;
+
 use ledger::{Durability, Ledger};
+use peers::Postgres;
 use tempfile::TempDir;
 
-use crate::postgres;
+/// The PostgreSQL of this test binary. It flushes: what is measured here is what a site gets.
+pub(crate) fn postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(Postgres::start_durable)
+}
 
 pub(crate) struct TestDb {
     pub(crate) ledger: Ledger,
@@ -24,7 +31,7 @@ impl TestDb {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let url = postgres::server().new_database().await;
+        let url = postgres().database();
         let ledger = Ledger::open(&url, Durability::Power).await.expect("a new PostgreSQL ledger opens");
         Self { ledger, url, _folder: None }
     }
