@@ -7,6 +7,7 @@
 
 mod check;
 mod load;
+mod notify;
 mod place;
 mod site_rule;
 mod values;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::ConfigError;
 pub(crate) use load::{ConfigFile, Overrides, load};
+pub(crate) use notify::{Notify, NotifyKind};
 pub(crate) use place::{Destination, DestinationKind, Source};
 pub(crate) use site_rule::SiteRule;
 pub(crate) use values::{ByteSize, Secret};
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) sources: Vec<Source>,
     #[serde(default, rename = "destination")]
     pub(crate) destinations: Vec<Destination>,
+    #[serde(default, rename = "notify")]
+    pub(crate) subscribers: Vec<Notify>,
     #[serde(default, rename = "site_rule")]
     pub(crate) site_rules: Vec<SiteRule>,
 }

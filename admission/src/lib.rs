@@ -1,7 +1,7 @@
 //! Decides what becomes of an instance that came whole, the same for every door.
 //!
 //! The spool says what it found under the instance's UID; [`settle`] decides which of two data
-//! sets the UID stands for from now on, by the policy of the spool. [`record`] writes what the
+//! sets the UID stands for from now on, by the policy of the spool. [`record()`] writes what the
 //! ledger has to know, and takes out of service what the ledger knows elsewhere. Whether a study
 //! of two patients is held is decided by the ledger, in the transaction that adds the rows.
 //!

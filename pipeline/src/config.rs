@@ -7,7 +7,8 @@ use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::{
-    backoff::Backoff, clock::Clock, destination::DestinationConfig, readiness::Patience, routing::SiteRule,
+    backoff::Backoff, clock::Clock, destination::DestinationConfig, notify::SubscriberConfig,
+    readiness::Patience, routing::SiteRule,
 };
 
 /// Everything that a pipeline needs to know beside ledger, spool and models.
@@ -22,6 +23,8 @@ pub struct PipelineConfig {
     pub workers: usize,
     pub patience: Patience,
     pub destinations: Vec<DestinationConfig>,
+    /// Who is told what happens.
+    pub subscribers: Vec<SubscriberConfig>,
     pub site_rules: Vec<SiteRule>,
     pub leases: Leases,
     pub retries: Retries,
@@ -73,6 +76,7 @@ impl PipelineConfig {
             workers: 1,
             patience: Patience::with_quiet(seconds(5)),
             destinations: Vec::new(),
+            subscribers: Vec::new(),
             site_rules: Vec::new(),
             leases: Leases { job: seconds(30), delivery: seconds(300) },
             retries: Retries {

@@ -20,6 +20,8 @@ use folder::Folder;
 use orthanc::OrthancArchive;
 use stow::Stow;
 
+use crate::notify::{Notice, Push, SubscriberKind, Webhook};
+
 /// A destination as a site configures it.
 #[derive(Debug, Clone)]
 pub struct DestinationConfig {
@@ -64,6 +66,12 @@ pub(crate) struct Shipment {
     pub(crate) path: PathBuf,
 }
 
+/// What goes out in one delivery.
+pub(crate) enum Freight {
+    Object(Shipment),
+    Message(Notice),
+}
+
 /// Why an object was not sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
@@ -91,6 +99,8 @@ pub(crate) enum Destination {
     Orthanc(OrthancArchive),
     Stow(Stow),
     Cstore(StorePeer),
+    Webhook(Webhook),
+    Push(Box<Push>),
 }
 
 impl Destination {
@@ -105,24 +115,50 @@ impl Destination {
         })
     }
 
-    /// Sends one object; once this is well, the destination has said that it keeps it.
-    pub(crate) async fn send(&self, shipment: Shipment) -> Result<(), SendError> {
+    /// Somebody who is told of things rather than given objects.
+    pub(crate) fn open_subscriber(kind: &SubscriberKind) -> Result<Self, ConnectionError> {
+        Ok(match kind {
+            SubscriberKind::Webhook { url, ca_file, secret } => {
+                Self::Webhook(Webhook::open(url, ca_file.as_deref(), secret.clone())?)
+            }
+            SubscriberKind::Push(config) => Self::Push(Box::new(Push::open(config)?)),
+        })
+    }
+
+    /// Sends one object or message; once this is well, the destination has said that it keeps it.
+    pub(crate) async fn send(&self, freight: Freight) -> Result<(), SendError> {
+        match (self, freight) {
+            (Self::Webhook(webhook), Freight::Message(notice)) => webhook.tell(&notice).await,
+            (Self::Push(push), Freight::Message(notice)) => push.tell(&notice).await,
+            (archive, Freight::Object(shipment)) => archive.store(shipment).await,
+            (_, Freight::Message(_)) => {
+                Err(SendError::Refused("an archive takes objects, not messages".to_owned()))
+            }
+        }
+    }
+
+    async fn store(&self, shipment: Shipment) -> Result<(), SendError> {
         match self {
             Self::Folder(folder) => folder.send(shipment).await,
             Self::Orthanc(archive) => archive.send(shipment).await,
             Self::Stow(stow) => stow.send(shipment).await,
             Self::Cstore(peer) => peer.send(shipment).await,
+            Self::Webhook(_) | Self::Push(_) => {
+                Err(SendError::Refused("a subscriber takes messages, not objects".to_owned()))
+            }
         }
     }
 
-    /// Asks anew, apart from the answer to the sending, whether the object is there.
-    pub(crate) async fn prove(&self, shipment: &Shipment) -> Result<Proof, SendError> {
+    /// Asks anew, apart from the answer to the sending, whether what was sent is there.
+    pub(crate) async fn prove(&self, freight: &Freight) -> Result<Proof, SendError> {
+        // Whoever was told has answered; there is nobody to be asked what he remembers.
+        let Freight::Object(shipment) = freight else { return Ok(Proof::Arrived) };
         match self {
             Self::Folder(folder) => folder.prove(shipment).await,
             Self::Orthanc(archive) => archive.prove(shipment).await,
             Self::Stow(stow) => stow.prove(shipment).await,
             // Its success was the proof.
-            Self::Cstore(_) => Ok(Proof::Arrived),
+            Self::Cstore(_) | Self::Webhook(_) | Self::Push(_) => Ok(Proof::Arrived),
         }
     }
 
@@ -133,6 +169,8 @@ impl Destination {
             Self::Orthanc(archive) => archive.check().await,
             Self::Stow(stow) => stow.check().await,
             Self::Cstore(peer) => peer.check().await,
+            Self::Webhook(webhook) => webhook.check().await,
+            Self::Push(push) => push.check().await,
         }
     }
 }

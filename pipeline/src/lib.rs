@@ -28,6 +28,7 @@ mod job_key;
 mod keep;
 mod kill_point;
 mod look;
+mod notify;
 mod outbox;
 mod picture;
 mod pipeline;
@@ -47,6 +48,10 @@ pub use destination::{DestinationConfig, DestinationKind};
 pub use explain::{Explanation, HoldView, SeriesView, StackView, explain_study};
 pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};
+pub use notify::{
+    BadWebhookSecret, NoSuchNotice, NoticeKind, PushConfig, PushTo, ServiceAccount, ServiceAccountError,
+    SubscriberConfig, SubscriberKind, WebhookSecret,
+};
 pub use pipeline::{Pipeline, PipelineHandle};
 pub use read_once::{ReadObject, ReadOnce, ReadOnceError, Reading, read_once};
 pub use readiness::{Carriage, Evidence, Geometry, Patience, SeriesFacts, Verdict, Wait, verdict};

@@ -8,15 +8,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ledger::{Changes, Delivery, DeliveryLease, Ledger, Millis, Parcel, Topic};
+use imaging::StudyUid;
+use ledger::{ArtifactId, Changes, Delivery, DeliveryLease, Ledger, Millis, Parcel, Topic};
+use serde::Deserialize;
+use serde_json::Value;
 use spool::{InstanceKey, Spool};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     config::PipelineConfig,
-    destination::{Destination, Proof, SendError, Shipment, chain},
+    destination::{Destination, Freight, Proof, SendError, Shipment, chain},
     kill_point::{self, KillPoint},
+    notify::Notice,
 };
 
 /// The net under the wake-ups.
@@ -35,6 +39,8 @@ const PROOFS_MAX: u32 = 50;
 pub(crate) struct Outbox {
     pub(crate) name: String,
     pub(crate) destination: Destination,
+    /// Whether messages to it name the patient.
+    pub(crate) names_patients: bool,
     pub(crate) ledger: Ledger,
     pub(crate) spool: Spool,
     pub(crate) config: Arc<PipelineConfig>,
@@ -105,12 +111,12 @@ impl Outbox {
     }
 
     async fn send_one(&self, delivery: &Delivery, lease: DeliveryLease) -> Result<(), ledger::Error> {
-        let shipment = match self.shipment(delivery).await {
-            Ok(shipment) => shipment,
+        let freight = match self.freight(delivery).await {
+            Ok(freight) => freight,
             Err(NotShippable::Ledger(error)) => return Err(error),
             Err(NotShippable::Broken(reason)) => return self.park(delivery, lease, &reason).await,
         };
-        let sent = self.renewing(lease, self.destination.send(shipment)).await;
+        let sent = self.renewing(lease, self.destination.send(freight)).await;
         let now = self.config.clock.now();
         match sent {
             Ok(()) => {
@@ -205,10 +211,27 @@ impl Outbox {
         Ok(())
     }
 
-    async fn shipment(&self, delivery: &Delivery) -> Result<Shipment, NotShippable> {
-        let Parcel::Artifact(id) = delivery.parcel else {
-            return Err(NotShippable::Broken("a message cannot go to an archive".to_owned()));
-        };
+    async fn freight(&self, delivery: &Delivery) -> Result<Freight, NotShippable> {
+        match &delivery.parcel {
+            Parcel::Artifact(id) => self.shipment(*id).await.map(Freight::Object),
+            Parcel::Message { study, payload, .. } => {
+                self.notice(study.as_ref(), payload).await.map(Freight::Message)
+            }
+        }
+    }
+
+    async fn notice(&self, study: Option<&StudyUid>, payload: &Value) -> Result<Notice, NotShippable> {
+        let mut notice = Notice::deserialize(payload)
+            .map_err(|error| NotShippable::Broken(format!("it is no message: {error}")))?;
+        if let Some(study) = study.filter(|_| self.names_patients)
+            && let Some(row) = self.ledger.study(study).await?
+        {
+            notice.name_patient(&row);
+        }
+        Ok(notice)
+    }
+
+    async fn shipment(&self, id: ArtifactId) -> Result<Shipment, NotShippable> {
         let artifact = self.ledger.artifact(id).await?;
         let artifact = artifact.ok_or_else(|| NotShippable::Broken(format!("there is no object {id}")))?;
         let key = InstanceKey {
@@ -236,15 +259,15 @@ impl Outbox {
     async fn prove_due(&self) -> Result<(), ledger::Error> {
         let now = self.config.clock.now();
         for delivery in self.ledger.deliveries_to_prove(&self.name, now, PROOFS_MAX).await? {
-            let shipment = match self.shipment(&delivery).await {
-                Ok(shipment) => shipment,
+            let freight = match self.freight(&delivery).await {
+                Ok(freight) => freight,
                 Err(NotShippable::Ledger(error)) => return Err(error),
                 Err(NotShippable::Broken(reason)) => {
                     self.ask_later(&delivery, &reason).await?;
                     continue;
                 }
             };
-            match self.destination.prove(&shipment).await {
+            match self.destination.prove(&freight).await {
                 Ok(Proof::Arrived) => self.proved(&delivery).await?,
                 Ok(Proof::Absent) => self.absent(&delivery).await?,
                 // The destination is down: the next proof would only wait as long.

@@ -20,6 +20,7 @@ use crate::{
     destination::{Destination, chain},
     explain::{self, Explanation},
     look::Looker,
+    notify::{DiskWatch, Teller},
     outbox::Outbox,
     picture,
     retire::Retirer,
@@ -71,10 +72,23 @@ impl Pipeline {
             tasks.spawn(watch_destinations(handle.clone(), shutdown.clone()));
             let retirer = Retirer { ledger: ledger.clone(), spool: spool.clone(), config: config.clone() };
             tasks.spawn(retirer.run(shutdown.clone()));
-            for destination in &config.destinations {
+            let watch =
+                DiskWatch { ledger: ledger.clone(), spool: spool.clone(), clock: config.clock.clone() };
+            tasks.spawn(watch.run(shutdown.clone()));
+            for subscriber in &config.subscribers {
+                let teller = Teller {
+                    subscriber: subscriber.clone(),
+                    ledger: ledger.clone(),
+                    registry: handle.looker.registry.clone(),
+                    config: config.clone(),
+                };
+                tasks.spawn(teller.run(shutdown.clone()));
+            }
+            for target in targets(&config)? {
                 let outbox = Arc::new(Outbox {
-                    name: destination.name.clone(),
-                    destination: Destination::open(&destination.kind)?,
+                    name: target.name,
+                    destination: target.destination,
+                    names_patients: target.names_patients,
                     ledger: ledger.clone(),
                     spool: spool.clone(),
                     config: config.clone(),
@@ -168,6 +182,19 @@ impl PipelineHandle {
         desk.review(order).await
     }
 
+    /// Asks every subscriber whether somebody answers there; nothing is told.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub async fn check_subscribers(&self) -> Result<BTreeMap<String, Result<(), String>>, ConnectionError> {
+        let mut answers = BTreeMap::new();
+        for subscriber in &self.looker.config.subscribers {
+            let answer = Destination::open_subscriber(&subscriber.kind)?.check().await;
+            answers.insert(subscriber.name.clone(), answer.map_err(|error| chain(&error)));
+        }
+        Ok(answers)
+    }
+
     /// Asks every destination whether it can be reached as it is configured.
     pub async fn check_destinations(&self) -> BTreeMap<String, Result<(), String>> {
         let mut answers = BTreeMap::new();
@@ -179,6 +206,27 @@ impl PipelineHandle {
         }
         answers
     }
+}
+
+/// Where deliveries go.
+struct Target {
+    name: String,
+    destination: Destination,
+    names_patients: bool,
+}
+
+/// Archives, which get objects, and subscribers, which get messages.
+fn targets(config: &PipelineConfig) -> Result<Vec<Target>, ConnectionError> {
+    let archives = config.destinations.iter().map(|archive| {
+        let destination = Destination::open(&archive.kind)?;
+        Ok(Target { name: archive.name.clone(), destination, names_patients: false })
+    });
+    let subscribers = config.subscribers.iter().map(|subscriber| {
+        let destination = Destination::open_subscriber(&subscriber.kind)?;
+        let names_patients = subscriber.names_patients;
+        Ok(Target { name: subscriber.destination(), destination, names_patients })
+    });
+    archives.chain(subscribers).collect()
 }
 
 /// Keeps `overread_destination_up` true from the start on, also while nothing is to be sent: a wrong

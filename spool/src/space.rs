@@ -22,11 +22,6 @@ impl Space {
         self.min_free_bytes
     }
 
-    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.root)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
     /// # Errors
     /// [`KeepError::Full`] below the watermark.
     pub(crate) fn check(&self) -> Result<(), KeepError> {
@@ -41,7 +36,7 @@ impl Space {
         Ok(self.free_bytes()? >= self.min_free_bytes.saturating_add(bytes.saturating_mul(2)))
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.root)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }

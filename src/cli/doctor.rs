@@ -16,6 +16,9 @@ use crate::{
     store::{block_on, open_ledger},
 };
 
+/// How long all destinations together may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -72,6 +75,7 @@ async fn examine(config: &Config) -> Vec<Check> {
     checks.extend(models(config));
     if let Ok(ledger) = &ledger {
         checks.extend(destinations(config, ledger).await);
+        checks.extend(subscribers(config, ledger).await);
         ledger.close().await;
     }
     checks
@@ -207,11 +211,43 @@ fn models(config: &Config) -> Vec<Check> {
     checks
 }
 
+/// Asks each subscriber whether somebody answers there; nothing is told.
+async fn subscribers(config: &Config, ledger: &Ledger) -> Vec<Check> {
+    let ill = |check: &str, found: String| {
+        Check::ill(check, found, "correct the settings in [[notify]], and see whether it is up")
+    };
+    if config.subscribers.is_empty() {
+        return Vec::new();
+    }
+    let mut asking = nobody();
+    asking.subscribers = match settings::subscribers(config) {
+        Ok(subscribers) => subscribers,
+        Err(error) => return vec![ill("notify", format!("{error:#}"))],
+    };
+    let asked = async {
+        PipelineHandle::detached(asking, ledger, Arc::new(Registry::empty()))?.check_subscribers().await
+    };
+    let answers = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return vec![ill("notify", error.to_string())],
+        Err(_) => return vec![ill("notify", format!("no answer within {} s", PATIENCE.as_secs()))],
+    };
+    let check = |(name, answer): (String, Result<(), String>)| match answer {
+        Ok(()) => Check::well(format!("notify {name}"), "answers"),
+        Err(reason) => ill(&format!("notify {name}"), reason),
+    };
+    answers.into_iter().map(check).collect()
+}
+
+/// A pipeline that only asks.
+fn nobody() -> PipelineConfig {
+    let (node, boot) = (ledger::NodeId::new("doctor"), ledger::BootId::new("doctor"));
+    PipelineConfig::new(uuid::Uuid::nil(), node, boot)
+}
+
 /// Asks each destination whether it answers as it is configured; nothing is sent.
 async fn destinations(config: &Config, ledger: &Ledger) -> Vec<Check> {
-    let nobody = uuid::Uuid::nil();
-    let mut asking =
-        PipelineConfig::new(nobody, ledger::NodeId::new("doctor"), ledger::BootId::new("doctor"));
+    let mut asking = nobody();
     let settings = config.destinations.iter().map(|one| settings::destination(one, config));
     asking.destinations = match settings.collect::<anyhow::Result<_>>() {
         Ok(destinations) => destinations,
@@ -233,11 +269,10 @@ async fn destinations(config: &Config, ledger: &Ledger) -> Vec<Check> {
             )];
         }
     };
-    let patience = Duration::from_secs(20);
-    let Ok(answers) = tokio::time::timeout(patience, asking.check_destinations()).await else {
+    let Ok(answers) = tokio::time::timeout(PATIENCE, asking.check_destinations()).await else {
         return vec![Check::ill(
             "destinations",
-            format!("no answer within {} s", patience.as_secs()),
+            format!("no answer within {} s", PATIENCE.as_secs()),
             "see whether they are up",
         )];
     };

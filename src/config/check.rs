@@ -81,6 +81,7 @@ pub(super) fn whole(config: &Config) -> Result<(), ConfigError> {
     sources(config)?;
     polling_workers(config)?;
     destinations(config)?;
+    subscribers(config)?;
     site_rules(config)
 }
 
@@ -262,6 +263,19 @@ fn polling_workers(config: &Config) -> Result<(), ConfigError> {
                 &format!("compat.polling_workers.{idx}"),
                 "names a worker by key or by address, by one of the two",
             ));
+        }
+    }
+    Ok(())
+}
+
+fn subscribers(config: &Config) -> Result<(), ConfigError> {
+    names_differ("notify", config.subscribers.iter().map(|one| one.name.as_str()))?;
+    for (idx, one) in config.subscribers.iter().enumerate() {
+        if let Some((key, problem)) = one.problem() {
+            return Err(ConfigError::key(&format!("notify.{idx}.{key}"), problem));
+        }
+        if let Some(url) = &one.url {
+            http_url(&format!("notify.{idx}.url"), url)?;
         }
     }
     Ok(())

@@ -135,6 +135,7 @@ mod tests {
         let config: Config = Figment::from(Toml::string(&text)).extract().unwrap();
         assert_eq!(config.destinations.len(), 4);
         assert_eq!(config.sources.len(), 1);
+        assert_eq!(config.subscribers.len(), 2);
         for destination in &config.destinations {
             assert_eq!(destination.problem(), None, "{}", destination.name);
         }

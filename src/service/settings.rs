@@ -7,10 +7,12 @@ use imaging::SopClassUid;
 use inference::{Demonstrations, Device, ModelId, RegistryOptions};
 use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
-use pipeline::{DestinationConfig, DestinationKind, Part, Patience, PipelineConfig, SiteRule};
+use pipeline::{
+    DestinationConfig, DestinationKind, NoticeKind, Part, Patience, PipelineConfig, PushConfig, PushTo,
+    ServiceAccount, SiteRule, SubscriberConfig, SubscriberKind,
+};
 use scp::{
-    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig,
-    UserPasscode,
+    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig, UserPasscode,
 };
 use spool::{SameUid, SpoolConfig};
 
@@ -115,6 +117,7 @@ pub(super) fn pipeline(config: &Config, node: &Node) -> anyhow::Result<PipelineC
     pipeline.site_rules = site_rules(config)?;
     pipeline.destinations =
         config.destinations.iter().map(|one| destination(one, config)).collect::<anyhow::Result<_>>()?;
+    pipeline.subscribers = subscribers(config)?;
     pipeline.stop_within = Duration::from_secs(config.limits.shutdown_seconds.into());
     pipeline.utc_offset = node.utc_offset;
     Ok(pipeline)
@@ -159,6 +162,45 @@ pub(crate) fn destination(destination: &Destination, config: &Config) -> anyhow:
         }
     };
     Ok(DestinationConfig { name: destination.name.clone(), kind })
+}
+
+/// Where push messages go, unless a stand-in is named.
+const FCM: &str = "https://fcm.googleapis.com";
+
+/// # Errors
+/// A file that is named cannot be used.
+pub(crate) fn subscribers(config: &Config) -> anyhow::Result<Vec<SubscriberConfig>> {
+    config.subscribers.iter().map(subscriber).collect()
+}
+
+fn subscriber(one: &config::Notify) -> anyhow::Result<SubscriberConfig> {
+    let missing = |key: &str| format!("notification {} has no {key}", one.name);
+    let url = one.url.as_deref();
+    let kind = match one.kind {
+        config::NotifyKind::Webhook => {
+            let secret = one.secret.as_ref().with_context(|| missing("secret"))?;
+            SubscriberKind::Webhook {
+                ca_file: one.ca_file.clone(),
+                url: url.with_context(|| missing("url"))?.to_owned(),
+                secret: secret.expose().parse()?,
+            }
+        }
+        config::NotifyKind::Fcm => {
+            let file = one.service_account.as_ref().with_context(|| missing("service_account"))?;
+            let to = match (&one.topic, &one.device) {
+                (Some(topic), _) => PushTo::Topic(topic.clone()),
+                (None, Some(device)) => PushTo::Device(device.expose().to_owned()),
+                (None, None) => anyhow::bail!(missing("topic")),
+            };
+            SubscriberKind::Push(Box::new(PushConfig {
+                connection: connection(url.unwrap_or(FCM), None, None, one.ca_file.as_ref())?,
+                account: ServiceAccount::read(file)?,
+                to,
+            }))
+        }
+    };
+    let notices = one.events.clone().unwrap_or_else(|| NoticeKind::ALL.into());
+    Ok(SubscriberConfig { name: one.name.clone(), kind, notices, names_patients: one.names_patients })
 }
 
 pub(super) fn sources(config: &Config) -> anyhow::Result<Vec<SourceConfig>> {

@@ -5,6 +5,7 @@ mod command;
 mod delivery;
 mod doors;
 mod faults;
+mod notices;
 mod orthanc;
 mod packages;
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests of the pipeline use more of it")]

@@ -5,6 +5,7 @@
 mod delivery;
 mod echo;
 mod flow;
+mod notices;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod phantom;
 mod policy;

@@ -101,6 +101,35 @@ fn sources_and_destinations_have_what_their_kind_needs() {
 }
 
 #[test]
+fn who_is_to_be_told_has_what_its_kind_needs() {
+    let secret = "secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'";
+    let notify = |keys: &str| format!("[[notify]]\nname = 'n'\n{keys}");
+    refused(&notify("kind = 'pigeon'"), &["notify.0.kind", "pigeon", "webhook", "fcm"]);
+    refused(&notify(&format!("kind = 'webhook'\n{secret}")), &["notify.0.url", "missing"]);
+    refused(&notify("kind = 'webhook'\nurl = 'https://x'"), &["notify.0.secret", "missing"]);
+    refused(
+        &notify("kind = 'webhook'\nurl = 'https://x'\nsecret = 'geheim'"),
+        &["notify.0.secret", "whsec_", "openssl"],
+    );
+    refused(
+        &notify(&format!("kind = 'webhook'\nurl = 'https://x'\n{secret}\ntopic = 't'")),
+        &["notify.0.topic", "does not belong"],
+    );
+    refused(
+        &notify(&format!("kind = 'webhook'\nurl = 'http://x'\n{secret}\nnames_patients = true")),
+        &["notify.0.names_patients", "https"],
+    );
+    refused(
+        &notify(&format!("kind = 'webhook'\nurl = 'https://x'\n{secret}\nevents = ['tea']")),
+        &["notify.0.events", "tea", "diagnosis.ready"],
+    );
+    refused(&notify("kind = 'fcm'\ntopic = 't'"), &["notify.0.service_account", "missing"]);
+    refused(&notify("kind = 'fcm'\nservice_account = 'a.json'"), &["notify.0.topic", "device"]);
+    let twice = notify(&format!("kind = 'webhook'\nurl = 'https://x'\n{secret}\n")).repeat(2);
+    refused(&twice, &["notify.name", "stands twice"]);
+}
+
+#[test]
 fn what_fits_together_is_accepted() {
     for text in [
         "[dicom]\nlisten = '0.0.0.0:104'\nallow = [{ ae_title = 'CT1', address = '10.1.2.0/24' }, { address = '::1' }]",
