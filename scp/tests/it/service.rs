@@ -212,8 +212,20 @@ pub(crate) fn python(arguments: &[&str]) -> String {
 /// A script of `scp/tests/peers`.
 #[track_caller]
 pub(crate) fn peer_script(name: &str, arguments: &[&str]) -> String {
+    run(&mut script(name, arguments))
+}
+
+/// The same over TLS, with the authority that must have signed our certificate.
+#[track_caller]
+pub(crate) fn peer_script_over_tls(name: &str, arguments: &[&str], authority: &Path) -> String {
+    run(script(name, arguments).env("TLS_CA", authority))
+}
+
+fn script(name: &str, arguments: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name);
-    run(Command::new(peers::python()).arg(script).args(arguments))
+    let mut command = Command::new(peers::python());
+    command.arg(script).args(arguments);
+    command
 }
 
 /// Waits until `ready` says so.

@@ -6,10 +6,12 @@ use std::{
     process::Command,
 };
 
+use peers::{Orthanc, OrthancOptions};
 use scp::{AeTitle, ClientOptions, SendOptions, TlsOptions, echo, send};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::service::{Service, data, dcmtk, run};
+use crate::service::{Service, data, dcmtk, peer_script_over_tls, run};
 
 /// An authority and what it issued: `ca.pem`, `<name>.pem`, `<name>.key`.
 struct Authority(TempDir);
@@ -116,6 +118,45 @@ fn dcmtk_and_our_sender_store_over_tls_while_plain_goes_on() {
     let report = send(files, &SendOptions::new(peer(port, &authority.path("ca.pem"), None)), &|_| {});
     assert_eq!((report.stored, report.failed.len()), (1, 0), "{:?}", report.failed);
     assert_eq!(service.stored().len(), 2);
+}
+
+#[test]
+fn pynetdicom_stores_and_has_it_committed_over_tls() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let service = tls_service(&authority, &[]);
+    let port = service.tls_port.unwrap().to_string();
+    let file = |name| data("syntaxes").into_iter().find(|path| path.ends_with(name)).unwrap();
+    let (stored, committed) = (file("CT_small.dcm"), file("MR_small_implicit.dcm"));
+    let ca = authority.path("ca.pem");
+    let output = peer_script_over_tls("store.py", &["localhost", &port, stored.to_str().unwrap()], &ca);
+    assert!(output.contains("0000"), "{output}");
+    let output = peer_script_over_tls("commit.py", &["same", &port, committed.to_str().unwrap()], &ca);
+    assert!(output.starts_with("action 0000\nevent 1 confirmed 1 failed 0\n"), "{output}");
+    assert_eq!(service.stored().len(), 2);
+}
+
+#[test]
+fn orthanc_forwards_its_instances_over_tls() {
+    let authority = Authority::new();
+    authority.issue("server");
+    authority.issue("client");
+    let service = tls_service(&authority, &["--tls-ca", &authority.text("ca.pem")]);
+    let modality = json!({
+        "AET": "OVERREAD", "Host": "127.0.0.1", "Port": service.tls_port.unwrap(), "UseDicomTls": true,
+    });
+    let options = OrthancOptions::default()
+        .set("DicomModalities", json!({ "overread": modality }))
+        .set("DicomTlsCertificate", json!(authority.text("client.pem")))
+        .set("DicomTlsPrivateKey", json!(authority.text("client.key")))
+        .set("DicomTlsTrustedCertificates", json!(authority.text("ca.pem")));
+    let orthanc = Orthanc::start_with(options);
+    let file = data("syntaxes").into_iter().find(|path| path.ends_with("CT_small.dcm")).unwrap();
+    let stored = orthanc.store(&file)["ID"].clone();
+    let report =
+        orthanc.post("/modalities/overread/store", &json!({ "Resources": [stored], "Synchronous": true }));
+    assert_eq!(report["FailedInstancesCount"], 0, "{report}");
+    assert_eq!(service.stored().len(), 1);
 }
 
 #[test]

@@ -4,8 +4,11 @@ The first request names what was stored; the second also an instance that nobody
 a wrong class. Prints the status of each action and what each report says.
 
 Usage: commit.py same|own:PORT SCP_PORT FILE      own: reports come to a listener of ours
+Over TLS when TLS_CA names who must have signed the other's certificate.
 """
+import os
 import queue
+import ssl
 import sys
 import warnings
 
@@ -35,7 +38,9 @@ if where.startswith("own:"):
     listener = AE(ae_title="MODALITY")
     listener.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     server = listener.start_server(("127.0.0.1", int(where[4:])), block=False, evt_handlers=handlers)
-association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", evt_handlers=handlers)
+authority = os.environ.get("TLS_CA")
+tls = (ssl.create_default_context(cafile=authority), "localhost") if authority else None
+association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", evt_handlers=handlers, tls_args=tls)
 assert association.is_established
 assert association.send_c_store(path).Status == 0
 
