@@ -85,6 +85,7 @@ pub(crate) struct Dicom {
     pub(crate) allow_any: bool,
     pub(crate) also_called: Vec<AlsoCalled>,
     pub(crate) users: Vec<DicomUser>,
+    pub(crate) tokens: Option<DicomTokens>,
     pub(crate) extra_sop_classes: Vec<imaging::Uid>,
     pub(crate) same_uid: SameUid,
     pub(crate) commitment: Vec<CommitmentPeer>,
@@ -110,6 +111,16 @@ pub(crate) struct AlsoCalled {
 pub(crate) struct DicomUser {
     pub(crate) name: String,
     pub(crate) passcode: Secret,
+}
+
+/// User identities that are JSON Web Tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DicomTokens {
+    /// The issuer's public key in PEM form.
+    pub(crate) public_key_file: PathBuf,
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

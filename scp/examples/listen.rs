@@ -4,6 +4,7 @@
 //!         [--durability power|process] [--min-free-bytes N] [--commitment-peer TITLE@HOST:PORT]
 //!         [--tls-listen A --tls-cert F --tls-key F [--tls-ca F [--tls-client optional]]]
 //!         [--same-uid replace] [--user NAME:PASSCODE]
+//!         [--token-key FILE]
 //!
 //! SIGTERM or Ctrl-C end it in order. Port 0 picks a free one; `DIR/ports` tells which.
 
@@ -11,7 +12,7 @@ use std::{collections::HashMap, error::Error, fs, path::PathBuf, sync::Arc};
 
 use ledger::{BootId, Ledger, NodeId};
 use scp::{
-    AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, ScpConfig, Timeouts, TlsConfig,
+    AeTitle, ClientCertificates, CommitmentPeer, Limits, Listener, ScpConfig, Timeouts, TlsConfig, TokenRule,
     UserPasscode,
 };
 use spool::{Durability, SameUid, Spool, SpoolConfig};
@@ -104,7 +105,10 @@ fn config(arguments: &Arguments) -> Result<ScpConfig, Failure> {
         });
     }
     if let Some((name, passcode)) = arguments.get("user").and_then(|user| user.split_once(':')) {
-        config.users.push(UserPasscode { name: name.to_owned(), passcode: passcode.to_owned() });
+        config.identities.users.push(UserPasscode { name: name.to_owned(), passcode: passcode.to_owned() });
+    }
+    if let Some(path) = arguments.get("token-key") {
+        config.identities.tokens = Some(TokenRule::new(&std::fs::read(path)?, Some("hospital"), None)?);
     }
     if let Some((title, address)) = arguments.get("commitment-peer").and_then(|peer| peer.split_once('@')) {
         let peer = CommitmentPeer { ae_title: AeTitle::parse(title)?, address: address.to_owned() };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    config::{Limits, PeerRule, ScpConfig, UserPasscode},
-    pdu::{IdentityKind, Rejection, UserIdentity},
+    config::{Limits, PeerRule, ScpConfig},
+    pdu::Rejection,
 };
 
 /// Decides by the calling AE title and the address together.
@@ -30,30 +30,6 @@ pub(crate) fn check_peer(
 fn matches(rule: &PeerRule, address: IpAddr, calling_ae_title: &str) -> bool {
     rule.ae_title.as_ref().is_none_or(|title| title.as_str() == calling_ae_title)
         && rule.address.is_none_or(|network| network.contains(&address))
-}
-
-/// # Errors
-/// When users are configured and the identity is none of them.
-pub(crate) fn check_identity(
-    users: &[UserPasscode],
-    identity: Option<&UserIdentity>,
-) -> Result<(), Rejection> {
-    if users.is_empty() {
-        return Ok(());
-    }
-    let known = identity.is_some_and(|identity| {
-        identity.kind == IdentityKind::UsernameAndPasscode
-            && users.iter().any(|user| {
-                user.name.as_bytes() == identity.primary
-                    && same_secret(user.passcode.as_bytes(), &identity.secondary)
-            })
-    });
-    if known { Ok(()) } else { Err(Rejection::NoReasonGiven) }
-}
-
-/// Takes the same time wherever the two differ.
-fn same_secret(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// The associations that are open, in all and for each peer.
@@ -149,20 +125,5 @@ mod tests {
         assert!(census.take_seat(two).is_err(), "three in all");
         drop(first);
         assert!(census.take_seat(one).is_ok());
-    }
-
-    #[test]
-    fn with_users_configured_only_they_get_in() {
-        let users = [UserPasscode { name: "ct".to_owned(), passcode: "secret".to_owned() }];
-        let identity = |secondary: &[u8]| UserIdentity {
-            kind: IdentityKind::UsernameAndPasscode,
-            wants_response: false,
-            primary: b"ct".to_vec(),
-            secondary: secondary.to_vec(),
-        };
-        assert!(check_identity(&users, Some(&identity(b"secret"))).is_ok());
-        assert!(check_identity(&users, Some(&identity(b"wrong!"))).is_err());
-        assert!(check_identity(&users, None).is_err());
-        assert!(check_identity(&[], None).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use imaging::SopClassUid;
 use ipnet::IpNet;
 use ledger::{BootId, NodeId};
 
-use crate::ae_title::AeTitle;
+use crate::{ae_title::AeTitle, identity::Identities};
 
 #[derive(Debug, Clone)]
 pub struct ScpConfig {
@@ -20,8 +20,8 @@ pub struct ScpConfig {
     pub allow_any: bool,
     /// Storage SOP classes besides those of the standard.
     pub extra_sop_classes: Vec<SopClassUid>,
-    /// When there are any, an association must name one of them (PS3.7 §D.3.3.7).
-    pub users: Vec<UserPasscode>,
+    /// When there are any, an association must name one of them.
+    pub identities: Identities,
     /// Where requesters of storage commitment listen; without an entry the report goes out on their association.
     pub commitment_peers: Vec<CommitmentPeer>,
     pub limits: Limits,
@@ -40,7 +40,7 @@ impl ScpConfig {
             allow: Vec::new(),
             allow_any: false,
             extra_sop_classes: Vec::new(),
-            users: Vec::new(),
+            identities: Identities::default(),
             commitment_peers: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -62,18 +62,6 @@ pub struct CalledAe {
 pub struct PeerRule {
     pub ae_title: Option<AeTitle>,
     pub address: Option<IpNet>,
-}
-
-#[derive(Clone)]
-pub struct UserPasscode {
-    pub name: String,
-    pub passcode: String,
-}
-
-impl std::fmt::Debug for UserPasscode {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("UserPasscode").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

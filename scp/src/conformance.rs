@@ -76,7 +76,7 @@ fn rejections() -> String {
         (Rejection::ApplicationContextNotSupported, "the application context is not DICOM's"),
         (Rejection::CallingAeTitleNotRecognized, "no rule lets this calling AE title in from this address"),
         (Rejection::CalledAeTitleNotRecognized, "the called AE title is none of ours"),
-        (Rejection::NoReasonGiven, "users are configured and the user identity is none of them"),
+        (Rejection::NoReasonGiven, "users or tokens are configured and the user identity is none of them"),
         (Rejection::ProtocolVersionNotSupported, "version 1 (bit 0) of the protocol is not offered"),
         (Rejection::TemporaryCongestion, "the disk is full or below its watermark"),
         (Rejection::LocalLimitExceeded, "too many associations, in all or from this address"),

@@ -17,6 +17,7 @@ mod command;
 mod commitment;
 mod config;
 mod conformance;
+mod identity;
 mod intake;
 mod listener;
 mod negotiate;
@@ -34,9 +35,9 @@ pub use ae_title::{AeTitle, BadAeTitle};
 pub use client::{ClientError, ClientOptions};
 pub use config::{
     CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, ScpConfig, Timeouts, TlsConfig,
-    UserPasscode,
 };
 pub use conformance::conformance_statement;
+pub use identity::{BadTokenKey, Identities, TokenRule, UserPasscode};
 pub use listener::{BindError, Listener};
 pub use pdu::BadPdu;
 pub use reconcile::{ReconcileError, Reconciled, RecoveryEvent, reconcile, recover};

@@ -64,7 +64,7 @@ pub(crate) fn negotiate(
         .find(|called| called.ae_title.as_str() == request.called_ae_title)
         .ok_or(Rejection::CalledAeTitleNotRecognized)?;
     access::check_peer(config, address, &request.calling_ae_title)?;
-    access::check_identity(&config.users, request.user.identity.as_ref())?;
+    config.identities.check(request.user.identity.as_ref())?;
     let mut contexts = HashMap::new();
     let results = request
         .contexts

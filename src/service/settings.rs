@@ -12,7 +12,8 @@ use pipeline::{
     ServiceAccount, SiteRule, SubscriberConfig, SubscriberKind,
 };
 use scp::{
-    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig, UserPasscode,
+    AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig, TokenRule,
+    UserPasscode,
 };
 use spool::{SameUid, SpoolConfig};
 
@@ -60,6 +61,13 @@ pub(crate) fn threads(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.threads).unwrap_or_else(cores)
 }
 
+fn token_rule(tokens: &config::DicomTokens) -> anyhow::Result<TokenRule> {
+    let path = &tokens.public_key_file;
+    let told = || format!("dicom.tokens.public_key_file = {}", path.display());
+    let pem = std::fs::read(path).with_context(told)?;
+    TokenRule::new(&pem, tokens.issuer.as_deref(), tokens.audience.as_deref()).with_context(told)
+}
+
 pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
     let dicom = &config.dicom;
     let mut scp =
@@ -74,7 +82,8 @@ pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
         name: user.name.clone(),
         passcode: user.passcode.expose().to_owned(),
     };
-    scp.users = dicom.users.iter().map(user).collect();
+    scp.identities.users = dicom.users.iter().map(user).collect();
+    scp.identities.tokens = dicom.tokens.as_ref().map(token_rule).transpose()?;
     for peer in &dicom.commitment {
         let title = ae_title(&peer.ae_title)?;
         scp.commitment_peers.push(CommitmentPeer { ae_title: title, address: peer.address.clone() });

@@ -81,7 +81,8 @@ impl std::fmt::Debug for UserIdentity {
 pub(crate) enum IdentityKind {
     Username,
     UsernameAndPasscode,
-    /// Kerberos, SAML, JWT or what may come.
+    JsonWebToken,
+    /// Kerberos, SAML or what may come.
     Other(u8),
 }
 
@@ -312,6 +313,7 @@ impl UserIdentity {
         let kind = match reader.u8()? {
             1 => IdentityKind::Username,
             2 => IdentityKind::UsernameAndPasscode,
+            5 => IdentityKind::JsonWebToken,
             other => IdentityKind::Other(other),
         };
         Ok(Self {
@@ -326,6 +328,7 @@ impl UserIdentity {
         let kind = match self.kind {
             IdentityKind::Username => 1,
             IdentityKind::UsernameAndPasscode => 2,
+            IdentityKind::JsonWebToken => 5,
             IdentityKind::Other(other) => other,
         };
         let mut out = vec![kind, u8::from(self.wants_response)];

@@ -1,8 +1,9 @@
 //! DCMTK, pynetdicom and Orthanc as senders.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use ::peers::{Orthanc, OrthancOptions};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
 use crate::service::{Service, data, dcmtk, peer_script, run};
@@ -143,6 +144,43 @@ fn with_users_only_their_passcodes_open_an_association() {
     assert_eq!(ask(&["passcode", "ct2", "secret"]), REFUSED);
     assert_eq!(ask(&["jwt", "a.token.nobody.checks"]), REFUSED);
     assert_eq!(ask(&["none"]), REFUSED);
+}
+
+#[test]
+fn a_signed_token_opens_an_association_while_it_is_valid() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let key = |name: &str| {
+        let path = folder.path().join(name);
+        run(Command::new("openssl")
+            .args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"])
+            .arg(&path));
+        EncodingKey::from_ec_pem(&fs::read(path).unwrap()).unwrap()
+    };
+    let (issuer, stranger) = (key("issuer.key"), key("stranger.key"));
+    let public = folder.path().join("issuer.pem");
+    run(Command::new("openssl")
+        .args(["pkey", "-pubout", "-in"])
+        .arg(folder.path().join("issuer.key"))
+        .arg("-out")
+        .arg(&public));
+    let service = Service::with(&["--durability", "process", "--token-key", public.to_str().unwrap()]);
+    let ask = |token: &str| {
+        peer_script("identity.py", &[&service.port.to_string(), "jwt", token]).trim().to_owned()
+    };
+    let signed = |by: &EncodingKey, from: &str, valid: i64| {
+        let until = time::OffsetDateTime::now_utc().unix_timestamp() + valid;
+        let claims = json!({ "iss": from, "sub": "ct1", "exp": until });
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, by).unwrap()
+    };
+    assert_eq!(ask(&signed(&issuer, "hospital", 600)), "accepted and answered 0000");
+    for (why, token) in [
+        ("expired", signed(&issuer, "hospital", -600)),
+        ("another issuer", signed(&issuer, "elsewhere", 600)),
+        ("another key", signed(&stranger, "hospital", 600)),
+        ("no signature", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJob3NwaXRhbCIsImV4cCI6NDEwMjQ0NDgwMH0.".to_owned()),
+    ] {
+        assert_eq!(ask(&token), "refused 1 2 1", "{why}");
+    }
 }
 
 #[test]
