@@ -6,6 +6,7 @@ mod delivery;
 mod doors;
 mod faults;
 mod notices;
+mod openapi;
 mod orthanc;
 mod packages;
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests of the pipeline use more of it")]

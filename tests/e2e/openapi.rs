@@ -1,0 +1,81 @@
+//! Every route of the running service, asked with what a generator makes of its OpenAPI document.
+
+use std::{path::Path, time::Duration};
+
+use peers::{Guarded, mortal};
+
+use crate::service::Site;
+
+/// What is generated for one role, at most.
+const SECONDS: &str = "25";
+const LIMIT: Duration = Duration::from_secs(300);
+/// With each of them in service no route may say that it cannot be served.
+const MODELS: [&str; 4] = ["meso", "mg-expression", "mm-fusion", "ct-brain-class"];
+/// Streams have no end, and a connection that is taken over is no answer.
+const ENDLESS: &str = "^(/v1/events|/ws/events)$";
+
+/// Asks everything as `role`; nothing may be a fault of ours, or outside of the document.
+fn ask_everything_as(role: &str) {
+    let models = tempfile::tempdir().expect("a temporary folder");
+    for model in MODELS {
+        let package = peers::workspace().join("models").join(model);
+        std::os::unix::fs::symlink(package, models.path().join(model)).expect("a link in our folder");
+    }
+    let site = Site::with_models(models.path(), "");
+    let config = std::fs::read_to_string(site.path().join("overread.toml")).expect("its configuration");
+    let limits = "requests_per_minute = 100000\npredicts_per_minute = 100000\nschemas_per_minute = 100000\n\
+                  reloads_per_minute = 100000";
+    let config = config
+        .replace("requests_per_minute = 100000", limits)
+        .replace("\"mr-brain-seg\"", &format!("\"{}\"", MODELS.join("\", \"")));
+    site.configure(&config);
+    let _service = site.serve();
+    let key = site.key("generator", role);
+
+    let mut command = mortal(peers::workspace().join(".venv/bin/schemathesis"));
+    let base = format!("http://127.0.0.1:{}", site.http_port());
+    command.arg("run").arg(format!("{base}/openapi.json")).args(["--url", &base]);
+    command.args(["--header", &format!("Authorization: Bearer {key}")]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--max-time", SECONDS, "--max-examples", "10"]);
+    command.args(["--generation-deterministic", "--no-shrink"]);
+    command.args(["--checks", CHECKS, "--exclude-path-regex", ENDLESS, "--exclude-tag", "hooks"]);
+    command.args([
+        "--request-timeout",
+        "30",
+        "--suppress-health-check",
+        "all",
+        "--warnings",
+        "off",
+        "--no-color",
+    ]);
+    command.current_dir(site.path());
+    let output = Guarded::output(command, LIMIT);
+    let (text, complaint) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{complaint}\n{}", tail(&site.log()));
+    assert!(text.contains("No issues found"), "{text}");
+    holds_no_fault(site.path(), &site.log());
+}
+
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_headers_conformance,response_schema_conformance";
+
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("request failed")).collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+#[track_caller]
+fn holds_no_fault(site: &Path, log: &str) {
+    let panicked = log.lines().find(|line| line.contains("panicked"));
+    assert!(panicked.is_none(), "{}: {panicked:?}", site.display());
+}
+
+#[test]
+fn nothing_that_can_be_asked_is_a_fault_or_outside_the_document() {
+    std::thread::scope(|scope| {
+        for role in ["admin", "technician"] {
+            scope.spawn(move || ask_everything_as(role));
+        }
+    });
+}
