@@ -84,7 +84,7 @@ impl Service {
         let shutdown = CancellationToken::new();
         let dicom = dicom::DicomServer::bind(&config, &node, &spool, &ledger)?;
         let http = match config.has_role(Role::Api) {
-            true => Some(http::HttpListener::bind(&config.http).await?),
+            true => Some(http::HttpListener::bind(&config.http, settings::header_limit(&config)).await?),
             false => None,
         };
 

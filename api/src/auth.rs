@@ -8,6 +8,7 @@ mod caller;
 mod credential;
 mod gateway;
 mod key;
+mod look_up;
 mod one_time;
 mod password;
 mod scope;
@@ -18,6 +19,7 @@ pub(crate) use caller::{Admin, Caller, Clinician, Doctor, Operator, Person, Read
 pub(crate) use credential::{bearer, identify};
 pub use gateway::{GatewayTokens, ShortGatewayKey};
 pub use key::{Secret, digest_of};
+pub(crate) use look_up::KeyLookUps;
 pub use one_time::{OneTimeError, issue_one_time};
 pub(crate) use password::PasswordWork;
 pub use password::{Password, PasswordError, hash_password};

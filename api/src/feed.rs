@@ -30,7 +30,8 @@ pub(crate) struct Feed {
     state: AppState,
     /// What the reader showed when it came.
     credentials: HeaderMap,
-    checked: Instant,
+    /// When he was last asked for again; none: he is to be asked now.
+    checked: Option<Instant>,
     changes: Changes,
     after: EventSeq,
     reader: Caller,
@@ -94,7 +95,7 @@ impl Feed {
         Ok(Self {
             state,
             credentials,
-            checked: Instant::now(),
+            checked: Some(Instant::now()),
             changes,
             after,
             reader,
@@ -115,7 +116,17 @@ impl Feed {
                 return Some(event);
             }
             match self.state.ledger.events_after(self.after, BATCH).await {
-                Ok(events) => self.take(events),
+                Ok(events) => {
+                    // It may be his role that changed, or his key that was revoked.
+                    let asked_anew = events.iter().any(is_administrative);
+                    if asked_anew {
+                        self.checked = None;
+                    }
+                    if asked_anew && !self.may_go_on().await {
+                        return None;
+                    }
+                    self.take(events);
+                }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(
@@ -151,15 +162,15 @@ impl Feed {
         }
     }
 
-    /// A closed account or a revoked key ends its streams too.
+    /// A closed account or a revoked key ends its streams too, and a changed role counts.
     async fn may_go_on(&mut self) -> bool {
         if self.state.shutdown.is_cancelled() {
             return false;
         }
-        if self.checked.elapsed() < ASK_AGAIN {
+        if self.checked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
             return true;
         }
-        self.checked = Instant::now();
+        self.checked = Some(Instant::now());
         let reader = auth::identify(&self.state, &self.credentials).await;
         match reader {
             Ok(reader) if Reader::ROLES.contains(&reader.role) => {

@@ -142,12 +142,12 @@ fn route_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
-/// Only uploads and long tables may take as long as their network does.
+/// Only uploads, long tables and what is handed on to Orthanc may take as long as their network does.
 fn time_limit(http: &HttpConfig, request: &Request) -> Duration {
     let takes_files = ["/v1/studies", "/v1/results/{id}/reviews/segmentation"];
     let route = route_of(request);
     let is_long = takes_files.contains(&route) || Rate::of(route) == Rate::Predict;
-    if request.method() == Method::POST && is_long {
+    if request.method() == Method::POST && is_long || Rate::of(route) == Rate::Unlimited {
         http.limits.upload_timeout
     } else {
         http.limits.request_timeout

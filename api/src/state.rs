@@ -8,7 +8,7 @@ use spool::Spool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{PasswordWork, TokenSigner},
+    auth::{KeyLookUps, PasswordWork, TokenSigner},
     config::HttpConfig,
     feed::Streams,
     gate::Gate,
@@ -49,6 +49,7 @@ struct Inner {
     services: Services,
     gate: Gate,
     passwords: PasswordWork,
+    key_look_ups: KeyLookUps,
     streams: Streams,
     destination_checks: DestinationChecks,
     bodies: ReadBodies,
@@ -62,6 +63,7 @@ impl AppState {
         Self(Arc::new(Inner {
             gate: Gate::new(&services.http.limits),
             passwords: PasswordWork::new(),
+            key_look_ups: KeyLookUps::default(),
             destination_checks: DestinationChecks::default(),
             bodies: ReadBodies::default(),
             readings: Readings::default(),
@@ -78,6 +80,10 @@ impl AppState {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    pub(crate) fn key_look_ups(&self) -> &KeyLookUps {
+        &self.0.key_look_ups
     }
 
     pub(crate) fn passwords(&self) -> &PasswordWork {

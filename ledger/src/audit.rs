@@ -210,8 +210,9 @@ pub(crate) async fn append_all<'a>(
     key: &AuditKey,
     rows: impl IntoIterator<Item = &'a NewAudit>,
 ) -> Result<i64, Error> {
-    let lock = sql(tx.dialect().lock_audit);
-    tx.rows(lock).await?;
+    if let Some(lock) = tx.dialect().lock_audit {
+        tx.rows(sql(lock)).await?;
+    }
     let last = tx.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
     let (mut seq, mut previous) = last.map_or((0, String::new()), |last| (last.seq, last.mac));
     let mut values = Vec::new();

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::{Handle, Server, tls_rustls::RustlsConfig};
+use hyper_util::rt::TokioTimer;
 
 use crate::config::Http;
 
@@ -15,6 +16,7 @@ use crate::config::Http;
 pub(super) struct HttpListener {
     listener: TcpListener,
     tls: Option<RustlsConfig>,
+    header_limit: Duration,
 }
 
 /// A server that serves.
@@ -24,7 +26,8 @@ pub(super) struct HttpServer {
 }
 
 impl HttpListener {
-    pub(super) async fn bind(http: &Http) -> anyhow::Result<Self> {
+    /// A client has `header_limit` to send the head of a request.
+    pub(super) async fn bind(http: &Http, header_limit: Duration) -> anyhow::Result<Self> {
         let tls = match (&http.tls_cert, &http.tls_key) {
             (Some(cert), Some(key)) => {
                 let loaded = RustlsConfig::from_pem_file(cert, key).await;
@@ -37,7 +40,7 @@ impl HttpListener {
         let listener =
             TcpListener::bind(http.listen).map_err(|error| busy("http.listen", http.listen, &error))?;
         listener.set_nonblocking(true).context("cannot prepare the HTTP socket")?;
-        Ok(Self { listener, tls })
+        Ok(Self { listener, tls, header_limit })
     }
 
     pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
@@ -55,15 +58,26 @@ impl HttpListener {
             Some(tls) => {
                 let server =
                     axum_server::from_tcp_rustls(self.listener, tls).context("cannot serve HTTPS")?;
-                tokio::spawn(server.handle(handle.clone()).serve(service))
+                tokio::spawn(impatient(server, self.header_limit).handle(handle.clone()).serve(service))
             }
             None => {
                 let server = axum_server::from_tcp(self.listener).context("cannot serve HTTP")?;
-                tokio::spawn(server.handle(handle.clone()).serve(service))
+                tokio::spawn(impatient(server, self.header_limit).handle(handle.clone()).serve(service))
             }
         };
         Ok(HttpServer { handle, task })
     }
+}
+
+/// Lets a connection go that sends no whole head in time, or of HTTP/2 answers no ping.
+fn impatient<Address: axum_server::Address, Acceptor>(
+    mut server: Server<Address, Acceptor>,
+    limit: Duration,
+) -> Server<Address, Acceptor> {
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limit);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(limit).keep_alive_timeout(limit);
+    server
 }
 
 impl HttpServer {

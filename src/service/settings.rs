@@ -250,6 +250,10 @@ fn network(key: &str, text: &str) -> anyhow::Result<IpNet> {
     parsed.with_context(|| format!("{key} holds {text:?}, which is no address or network"))
 }
 
+pub(super) fn header_limit(config: &Config) -> Duration {
+    Duration::from_secs(config.limits.header_seconds.get().into())
+}
+
 pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpConfig> {
     let http = &config.http;
     let mut api = api::HttpConfig::default();

@@ -5,6 +5,7 @@ mod command;
 mod delivery;
 mod doors;
 mod faults;
+mod hostile_http;
 mod notices;
 mod openapi;
 mod orthanc;

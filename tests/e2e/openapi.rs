@@ -16,19 +16,7 @@ const ENDLESS: &str = "^(/v1/events|/ws/events)$";
 
 /// Asks everything as `role`; nothing may be a fault of ours, or outside of the document.
 fn ask_everything_as(role: &str) {
-    let models = tempfile::tempdir().expect("a temporary folder");
-    for model in MODELS {
-        let package = peers::workspace().join("models").join(model);
-        std::os::unix::fs::symlink(package, models.path().join(model)).expect("a link in our folder");
-    }
-    let site = Site::with_models(models.path(), "");
-    let config = std::fs::read_to_string(site.path().join("overread.toml")).expect("its configuration");
-    let limits = "requests_per_minute = 100000\npredicts_per_minute = 100000\nschemas_per_minute = 100000\n\
-                  reloads_per_minute = 100000";
-    let config = config
-        .replace("requests_per_minute = 100000", limits)
-        .replace("\"mr-brain-seg\"", &format!("\"{}\"", MODELS.join("\", \"")));
-    site.configure(&config);
+    let site = Site::unlimited(&MODELS);
     let _service = site.serve();
     let key = site.key("generator", role);
 

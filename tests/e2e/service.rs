@@ -50,6 +50,27 @@ impl Site {
         site
     }
 
+    /// A site with these of the shipped models in service, and limits that no test meets.
+    pub(crate) fn unlimited(models: &[&str]) -> Self {
+        let site = Self::new("");
+        let own = site.path().join("models");
+        std::fs::create_dir(&own).expect("a folder in our folder");
+        for model in models {
+            let package = peers::workspace().join("models").join(model);
+            std::os::unix::fs::symlink(package, own.join(model)).expect("a link in our folder");
+        }
+        let limit = "requests_per_minute = 100000";
+        let limits =
+            ["predicts", "schemas", "reloads"].map(|name| format!("{name}_per_minute = 100000\n")).concat();
+        let text = std::fs::read_to_string(site.path().join("overread.toml")).expect("its configuration");
+        let text = text
+            .replace(&format!("{:?}", peers::workspace().join("models")), &format!("{own:?}"))
+            .replace("[\"mr-brain-seg\"]", &format!("{models:?}"))
+            .replace(limit, &format!("{limits}{limit}"));
+        site.configure(&text);
+        site
+    }
+
     /// Writes another `overread.toml`.
     pub(crate) fn configure(&self, text: &str) {
         std::fs::write(self.folder.path().join("overread.toml"), text).expect("a file in our folder");

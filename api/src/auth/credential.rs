@@ -117,7 +117,8 @@ async fn by_gateway(state: &AppState, gateway: &GatewayTokens, user: &str) -> Ap
 }
 
 async fn by_key(state: &AppState, key: &str) -> ApiResult<Caller> {
-    let row = state.ledger.api_key_by_hash(&digest_of(key), state.now()).await?.ok_or_else(refused)?;
+    let row = state.key_look_ups().find(&state.ledger, &digest_of(key), state.now()).await?;
+    let row = row.ok_or_else(refused)?;
     Ok(Caller { who: Who::Key(row.id), name: row.name, role: row.role, scopes: row.scopes })
 }
 

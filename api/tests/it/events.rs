@@ -123,6 +123,31 @@ async fn streams_end_when_the_service_stops() {
 }
 
 #[tokio::test]
+async fn what_is_taken_from_a_reader_counts_at_once() {
+    let app = TestApp::start().await;
+    seed::study(&app, 1).await;
+    let key = app.key(Role::Doctor).await;
+    let mut by_key = Reader::open(&app, &key, Some(0)).await;
+    by_key.take(2).await;
+    let row = app.ledger.api_keys().await.unwrap().remove(0);
+    assert!(app.ledger.revoke_api_key(row.id, "admin", app.now()).await.unwrap());
+    assert_eq!(by_key.next().await, None, "a revoked key hears on");
+
+    let admin = app.signed_in("root", Role::Admin).await["access_token"].as_str().unwrap().to_owned();
+    let last = app.ledger.last_event().await.unwrap().0;
+    let mut as_admin = Reader::open(&app, &admin, Some(last)).await;
+    assert!(app.ledger.set_role("root", Role::Doctor, "test", app.now()).await.unwrap());
+    app.account("new", Role::Doctor).await;
+    seed::study(&app, 2).await;
+    // Of the accounts he hears nothing any more, not even of his own.
+    assert_eq!(as_admin.next().await.unwrap().1, "study.received");
+    assert!(app.ledger.set_role("root", Role::Worker, "test", app.now()).await.unwrap());
+    while let Some((_, kind)) = as_admin.next().await {
+        assert!(!kind.starts_with("account."), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn one_stream_too_many_is_refused() {
     let mut http = crate::app::roomy();
     http.limits.event_streams = 1;

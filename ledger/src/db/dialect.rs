@@ -15,8 +15,9 @@ pub(crate) enum Claiming {
 pub(crate) struct Dialect {
     /// Reads a study's revision and keeps others from changing it until the commit.
     pub(crate) lock_study: &'static str,
-    /// Keeps others from adding to the audit trail until the commit.
-    pub(crate) lock_audit: &'static str,
+    /// Keeps others from adding to the audit trail until the commit; none where a transaction that
+    /// writes does so by itself.
+    pub(crate) lock_audit: Option<&'static str>,
     /// Hands a due job to one worker.
     pub(crate) claim_job: Claiming,
     /// Hands the first due delivery of a destination to one sender, never past an earlier

@@ -23,7 +23,7 @@ pub(super) const BEGIN_UNFLUSHED: &str = "begin; set local synchronous_commit = 
 
 pub(super) static DIALECT: Dialect = Dialect {
     lock_study: "select revision from study where study_uid = $1 for no key update",
-    lock_audit: "select pg_advisory_xact_lock(5715243)",
+    lock_audit: Some("select pg_advisory_xact_lock(5715243)"),
     claim_job: Claiming::AtOnce(include_str!("../sql/claim_next.sql")),
     // Lanes: two senders may look at the same moment; the second finds the row locked and skips it,
     // and the later one of the lane is hidden behind the first, which is 'waiting' until the commit.

@@ -27,7 +27,7 @@ pub(super) const BEGIN_UNFLUSHED: &str = "pragma synchronous = normal; begin imm
 
 pub(super) static DIALECT: Dialect = Dialect {
     lock_study: "select revision from study where study_uid = $1",
-    lock_audit: "select 1",
+    lock_audit: None,
     claim_job: Claiming::OfModel(
         "
         update job
@@ -87,10 +87,13 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Db, OpenEr
     let path = PathBuf::from(place.split('?').next().unwrap_or(place));
     check_folder(&path)?;
     let options = options(url, durability).map_err(|source| refusal(&path, source))?;
-    let write = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT * 3);
+    // A connection to a file does not break while it is idle: asking it first, on its own thread, would
+    // double what a short statement costs.
+    let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT * 3).test_before_acquire(false);
+    let write = pool.clone().max_connections(1);
     let write = write.connect_with(options.clone()).await.map_err(|source| refusal(&path, source))?;
     migrate(&write, &path).await?;
-    let read = SqlitePoolOptions::new().max_connections(READERS_MAX).acquire_timeout(BUSY_TIMEOUT * 3);
+    let read = pool.max_connections(READERS_MAX);
     let read = read.connect_with(options.read_only(true)).await.map_err(|source| refusal(&path, source))?;
     Ok(Db::Sqlite { write, read, durability })
 }

@@ -79,6 +79,19 @@ impl Http {
         self.ask("POST", path, move |request| request.header("content-type", content_type).body(body))
     }
 
+    /// POST that a server which has seen enough may cut off.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub fn try_post_bytes(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
+        self.try_ask("POST", path, move |request| request.header("content-type", content_type).body(body))
+    }
+
     #[track_caller]
     pub fn delete(&self, path: &str) -> Answer {
         self.ask("DELETE", path, |request| request)

@@ -1,0 +1,94 @@
+//! Clients that mean no good, or do not know better.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use peers::{Http, wait_until};
+
+use crate::service::Site;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_client_that_never_ends_its_headers_is_let_go() {
+    let site = Site::new("");
+    let _process = site.spawn_with(&[("OVERREAD__LIMITS__HEADER_SECONDS", "1")]);
+    let api = Http::new(&format!("http://127.0.0.1:{}", site.http_port()));
+    let answers = || api.try_get("/livez").ok();
+    wait_until("the service to answer", LIMIT, answers);
+    let mut slow: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = TcpStream::connect(("127.0.0.1", site.http_port())).expect("a connection");
+            client.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").expect("the beginning of a head");
+            client.set_read_timeout(Some(LIMIT)).expect("a time limit");
+            client
+        })
+        .collect();
+    for client in &mut slow {
+        let mut answer = Vec::new();
+        // An error is as good an end as an answer, as long as it is no time-out of ours.
+        if let Err(error) = client.read_to_end(&mut answer) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        }
+        let text = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || text.contains("408"), "{text}");
+    }
+    assert_eq!(api.get("/livez").status, 200);
+}
+
+/// The most that any of the bodies below may cost, beside what the service holds when idle.
+const MEMORY_MB_MAX: u64 = 256;
+/// A tree of JSON values over one of them would cost thirty times as much.
+const BODY_BYTES: usize = 24_000_000;
+
+#[test]
+fn bad_bodies_cost_no_more_memory_than_is_allowed() {
+    let site = Site::unlimited(&["meso", "ct-brain-class"]);
+    let mut service = site.serve();
+    let client = service.api.clone().with_bearer(&site.key("bodies", "technician"));
+    let pid = service.process.0.id();
+    let idle = memory_mb(pid, "VmRSS:");
+    let (rows, form) = ("application/json", "multipart/form-data; boundary=b");
+    let predict = "/v1/models/meso/predict";
+    for (name, path, kind, body, status) in [
+        ("endless rows", predict, rows, repeated("{\"data\": [", "{\"age\": 1},"), 413),
+        ("a wide row", predict, rows, repeated("{\"data\": [{", "\"age\": 1,"), 400),
+        ("a long name", predict, rows, repeated("{\"data\": [{\"", "a"), 400),
+        ("a deep list", predict, rows, repeated("{\"data\": [{\"age\": ", "["), 400),
+        ("a long line", predict, "text/csv", repeated("age\n", "1"), 413),
+        ("a form without an end", "/predict/ct_classification", form, repeated("--b\r\n", "x"), 400),
+        ("a login of a kind", "/v1/auth/login", rows, repeated("{\"name\": \"", "a"), 413),
+    ] {
+        forget_peak(pid);
+        // Who is refused in the middle of his body may hear only that the connection is closed.
+        if let Ok(answer) = client.try_post_bytes(path, kind, body) {
+            assert!(answer.status == status, "{name}: {} {}", answer.status, answer.text());
+        }
+        let cost = memory_mb(pid, "VmHWM:").saturating_sub(idle);
+        assert!(cost <= MEMORY_MB_MAX, "{name} cost {cost} MB");
+    }
+    assert!(service.process.is_running());
+}
+
+fn repeated(begin: &str, again: &str) -> Vec<u8> {
+    let mut body = begin.as_bytes().to_vec();
+    while body.len() < BODY_BYTES {
+        body.extend_from_slice(again.as_bytes());
+    }
+    body
+}
+
+/// proc(5): from here on the kernel counts the highest use anew.
+fn forget_peak(pid: u32) {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a process of ours");
+}
+
+fn memory_mb(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a line for it");
+    line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number")
+        / 1024
+}
