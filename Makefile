@@ -9,6 +9,9 @@ export PATH := $(PATH):$(CURDIR)/.tools/cmake/bin
 # The pinned tool that checks licences and sources; built once into .tools.
 DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
+# A peer of the benches.
+DICOM_RS := .tools/bin/dicom-storescp
+DICOM_RS_VERSION := 0.10.1
 
 .PHONY: help demo test check bench faults runtime orthanc peers models-report
 
@@ -28,7 +31,7 @@ check: $(DENY) $(CMAKE) ## formatting, lints, documentation, licences: warnings 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(DENY) --log-level error check bans licenses sources
 
-bench: runtime peers $(CMAKE) ## measures us beside the peers, in one run on this machine
+bench: runtime peers $(CMAKE) $(DICOM_RS) ## measures us beside the peers, in one run on this machine
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked --package scp --example listen
 	OVERREAD_JOBS=10000 $(CARGO) test --release --locked --package ledger --test it -- --nocapture --test-threads 1 four_workers
@@ -58,6 +61,9 @@ peers: ## installs the programs that the tests run against
 
 $(DENY):
 	$(CARGO) install --quiet cargo-deny --version $(DENY_VERSION) --locked --debug --root .tools
+
+$(DICOM_RS):
+	$(CARGO) install --quiet dicom-storescp --version $(DICOM_RS_VERSION) --locked --root .tools
 
 .tools/cmake/bin/cmake:
 	python3 -m venv .tools/cmake

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""C-STORE ingest beside DCMTK and Orthanc: instances a second over the same ready bytes, receivers alternating.
+"""C-STORE ingest beside DCMTK, Orthanc and dicom-rs: instances a second over the same ready bytes, receivers alternating.
 
 The sender replays streams that were cut into PDUs before the clock starts, with one C-STORE outstanding on each
 association and TCP_NODELAY on, so that it is not what is measured (dcmsend stalls by itself). Timed: from the first
@@ -7,7 +7,7 @@ association request to the last release. Every receiver starts afresh for each m
 every instance is counted afterwards. Files are emptied, and deleted at the end only: for some
 minutes ext4 does not use a deleted inode again but passes over it one by one, and whoever came next would pay for that. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
 
-  process   ours and storescp --fork +B, neither flushes
+  process   ours, storescp --fork +B and the storescp of dicom-rs, none flushes
   power     ours (durability = "power") and storescp with file and folder flushed at each close (durable_close.c), and
             Orthanc as it comes (it flushes each file)
 
@@ -187,6 +187,9 @@ class Receiver:
             command = ["storescp", "--fork", "+B", "--disable-host-lookup", "-aet", "STORESCP", "-od", folder, str(self.port)]
             if kind == "storescp power":
                 environment["LD_PRELOAD"] = options.shim
+        elif kind == "dicom-rs":
+            self.called = "STORE-SCP"
+            command = [options.dicom_rs, "-p", str(self.port), "-o", folder, "--non-blocking"]
         else:
             self.called, http = "ORTHANC", free_port()
             file = os.path.join(options.scratch, "orthanc.json")
@@ -263,6 +266,7 @@ def main():
     parser.add_argument("-n", type=int, default=1800, help="instances of 132 kB; a third as many of 525 kB")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", help="where receivers write: the disk that is measured")
+    parser.add_argument("--dicom-rs", default=str(ROOT / ".tools/bin/dicom-storescp"), help="the storescp of dicom-rs")
     parser.add_argument("--no-orthanc", action="store_true")
     parser.add_argument("--check", action="store_true", help="fail when a bar is missed")
     options = parser.parse_args()
@@ -278,7 +282,12 @@ def main():
 
 
 def compare(options):
-    kinds = ["ours process", "storescp process", "ours power", "storescp power"] + ([] if options.no_orthanc else ["orthanc"])
+    kinds = ["ours process", "storescp process", "ours power", "storescp power"]
+    kinds += [] if options.no_orthanc else ["orthanc"]
+    if os.path.exists(options.dicom_rs):
+        kinds.append("dicom-rs")
+    else:
+        print("dicom-rs storescp is not installed: left out (make bench installs it)")
     cells = [(name, shape, associations, options.n if name == "132 kB" else max(options.n // 3, 1))
              for name, shape in SIZES.items() for associations in (1, 4)] + [("200 MB", LARGE["200 MB"], 1, 2)]
     results, missed, process_ratios, orthanc_ratios = [], [], [], []
@@ -292,7 +301,7 @@ def compare(options):
                 times[kind] += taken
         undisturbed = {kind: sorted(taken)[len(taken) // 10] for kind, taken in times.items()}
         ratio = {}
-        for ours, peer in (("ours process", "storescp process"), ("ours power", "storescp power"), ("ours power", "orthanc")):
+        for ours, peer in (("ours process", "storescp process"), ("ours power", "storescp power"), ("ours power", "orthanc"), ("ours process", "dicom-rs")):
             if peer in rates:
                 ratio[peer] = statistics.median(mine / theirs for mine, theirs in zip(rates[ours], rates[peer]))
         bars = {"storescp process": 1.1, "storescp power": 1.4 if associations == 4 else 1.0}
