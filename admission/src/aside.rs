@@ -7,6 +7,7 @@ use ledger::{AssociationId, Ledger, Millis, NewQuarantined, QuarantineReason};
 use spool::{InstanceKey, Spool, identity_differs};
 
 const ELSEWHERE: &str = "an instance of another study or series has this SOP Instance UID already";
+const DAMAGED: &str = "it was damaged on the disk: length or digest are not those that it was kept with";
 
 /// A file that was put into quarantine.
 #[derive(Debug)]
@@ -63,10 +64,22 @@ impl Aside {
             series: header.series.clone(),
             sop_instance: header.sop_instance.clone(),
         };
-        let (spool, of) = (spool.clone(), key.clone());
-        let moved = tokio::task::spawn_blocking(move || spool.set_aside(&of, ELSEWHERE)).await;
-        let quarantined = moved.map_err(io::Error::other)??;
+        let quarantined = take_out(spool, key.clone(), ELSEWHERE).await?;
         Ok(quarantined.map(|quarantined| Self::elsewhere(quarantined, key)))
+    }
+
+    /// Takes an instance out of service whose bytes are not what was kept, so that it can come again.
+    /// `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; it stays in the spool.
+    pub async fn damaged(spool: &Spool, key: InstanceKey) -> io::Result<Option<Self>> {
+        let quarantined = take_out(spool, key.clone(), DAMAGED).await?;
+        Ok(quarantined.map(|quarantined| Self {
+            study: Some(key.study),
+            sop_instance: Some(key.sop_instance),
+            ..Self::unparsable(quarantined, DAMAGED.to_owned())
+        }))
     }
 
     /// What a process that died has put into quarantine without saying so in the ledger. Blocks.
@@ -118,4 +131,10 @@ impl Aside {
         }
         .map(drop)
     }
+}
+
+async fn take_out(spool: &Spool, key: InstanceKey, reason: &'static str) -> io::Result<Option<PathBuf>> {
+    let spool = spool.clone();
+    let moved = tokio::task::spawn_blocking(move || spool.set_aside(&key, reason)).await;
+    moved.map_err(io::Error::other)?
 }

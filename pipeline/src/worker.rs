@@ -5,6 +5,7 @@
 //! is kept. A job that fails is failed with a reason, a job that panics too: no study can
 //! stop the ones behind it. A stop hands the job back to the queue.
 
+mod intact;
 mod run;
 
 use std::{sync::Arc, time::Duration};
@@ -144,6 +145,7 @@ impl Worker {
         let job = &claimed.job;
         let model = self.model(claimed)?;
         let channels = self.channels(claimed).await?;
+        intact::check(&self.ledger, &self.spool, &channels).await?;
         let files = channels
             .first()
             .map(|first| first.iter().map(|(_, path)| path.clone()).collect())

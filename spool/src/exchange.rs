@@ -38,8 +38,8 @@ impl Spool {
     pub fn set_aside(&self, key: &InstanceKey, reason: &str) -> io::Result<Option<PathBuf>> {
         let path = self.path_of(key);
         let Some(stored) = Stored::open(&path)? else { return Ok(None) };
-        let meta = stored.file_meta().ok_or(io::ErrorKind::InvalidData)?;
-        let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, &meta, reason)?;
+        let meta = stored.file_meta();
+        let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, meta.as_ref(), reason)?;
         self.delete(key)?;
         Ok(Some(quarantined))
     }
@@ -57,7 +57,7 @@ impl Spool {
             return Err(io::ErrorKind::NotFound.into());
         };
         let meta = first.file_meta().ok_or(io::ErrorKind::InvalidData)?;
-        let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, &meta, REASON)?;
+        let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, Some(&meta), REASON)?;
         let receipt = self.0.journal.note_kept(&conflict.key)?;
         match self.put_in_place(&conflict.quarantined, &path) {
             Ok(()) => Ok(Replaced { quarantined, size_bytes: second.size_bytes(), receipt }),

@@ -266,7 +266,7 @@ impl Incoming {
     fn quarantine(&mut self, reason: &str) -> Result<std::path::PathBuf, KeepError> {
         self.write_out()?;
         let file = self.file.take().expect("written out");
-        Ok(self.spool.quarantine.admit(file, &self.meta, reason)?)
+        Ok(self.spool.quarantine.admit(file, Some(&self.meta), reason)?)
     }
 }
 

@@ -23,15 +23,15 @@ pub(crate) struct Quarantine {
     next: AtomicU64,
 }
 
-/// The `.json` beside a quarantined file. It holds no patient data.
+/// The `.json` beside a quarantined file. It holds no patient data, and of a damaged file nothing but the reason.
 #[derive(Debug, Serialize)]
 struct Note<'note> {
     reason: String,
     received_at: String,
-    calling_ae_title: &'note str,
-    sop_class: &'note str,
-    sop_instance: &'note str,
-    transfer_syntax: &'note str,
+    calling_ae_title: Option<&'note str>,
+    sop_class: Option<&'note str>,
+    sop_instance: Option<&'note str>,
+    transfer_syntax: Option<&'note str>,
 }
 
 impl Quarantine {
@@ -51,7 +51,12 @@ impl Quarantine {
     }
 
     /// Takes the file in; its path is what it can be found by.
-    pub(crate) fn admit(&self, mut file: Temporary, meta: &FileMeta, reason: &str) -> io::Result<PathBuf> {
+    pub(crate) fn admit(
+        &self,
+        mut file: Temporary,
+        meta: Option<&FileMeta>,
+        reason: &str,
+    ) -> io::Result<PathBuf> {
         let now = OffsetDateTime::now_utc();
         let stamp = now
             .format(format_description!("[year][month][day]T[hour][minute][second]Z"))
@@ -71,10 +76,10 @@ impl Quarantine {
             received_at: now
                 .format(&time::format_description::well_known::Rfc3339)
                 .map_err(io::Error::other)?,
-            calling_ae_title: &meta.calling_ae_title,
-            sop_class: meta.sop_class.as_str(),
-            sop_instance: meta.sop_instance.as_str(),
-            transfer_syntax: meta.transfer_syntax.as_str(),
+            calling_ae_title: meta.map(|meta| meta.calling_ae_title.as_str()),
+            sop_class: meta.map(|meta| meta.sop_class.as_str()),
+            sop_instance: meta.map(|meta| meta.sop_instance.as_str()),
+            transfer_syntax: meta.map(|meta| meta.transfer_syntax.as_str()),
         };
         let mut beside = File::create(path.with_extension("json"))?;
         beside.write_all(&serde_json::to_vec_pretty(&note)?)?;

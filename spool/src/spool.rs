@@ -175,6 +175,14 @@ impl Spool {
         Stored::open(&self.path_of(key)).map_err(ReadError::Io)?.ok_or(ReadError::Missing)?.read()
     }
 
+    /// Reads an instance through and compares it with the length and digest that it was kept with.
+    ///
+    /// # Errors
+    /// When it is not there, or is not what was kept.
+    pub fn verify(&self, key: &InstanceKey) -> Result<(), ReadError> {
+        Stored::open(&self.path_of(key)).map_err(ReadError::Io)?.ok_or(ReadError::Missing)?.verify()
+    }
+
     /// What the spool knows of one instance, from its file alone.
     ///
     /// # Errors

@@ -90,6 +90,12 @@ impl Stored {
         Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
     }
 
+    /// Compares what is there now with the seal.
+    pub(crate) fn verify(&self) -> Result<(), ReadError> {
+        let sealed = self.digest().ok_or(ReadError::Damaged)?;
+        if self.compute_digest().map_err(ReadError::Io)? == sealed { Ok(()) } else { Err(ReadError::Damaged) }
+    }
+
     /// The header facts, read through to the end of the head.
     pub(crate) fn header(&self) -> Result<Header, HeadError> {
         let prologue = self.prologue.as_ref().ok_or(HeadError::NotWhole)?;

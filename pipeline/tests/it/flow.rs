@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use ledger::JobState::{Done, Queued};
+use imaging::Uid;
+use ledger::JobState::{Dead, Done, Queued};
 use peers::{Orthanc, OrthancOptions};
 use pipeline::{Evidence, Part, Wait};
 use serde_json::{Value, json};
+use spool::InstanceKey;
 
 use crate::{
     phantom::Phantom,
@@ -191,5 +193,34 @@ async fn a_job_of_a_node_that_died_is_done_by_its_next_run() {
     world.config.part = Part::All;
     let running = world.start();
     world.wait_for_jobs(&phantom.study(), &[Done]).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_the_disk_damaged_is_not_computed_with_and_can_come_again() {
+    let mut world = World::new().await.and_folder("disk");
+    let phantom = Phantom::new(1);
+    let study = phantom.study();
+    world.send(&phantom.files()).await;
+    let sop_instance = Uid::parse(&phantom.sop_instance(4)).unwrap().into();
+    let slice = world.ledger.instance(&sop_instance).await.unwrap().unwrap();
+    let key = InstanceKey { study: study.clone(), series: slice.header.series, sop_instance };
+    let path = world.spool.path_of(&key);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 0x80;
+    std::fs::write(&path, bytes).unwrap();
+
+    let running = world.start();
+    world.wait_for_jobs(&study, &[Dead]).await;
+    let job = world.jobs(&study).await.remove(0);
+    let (_, reason) = job.failure.clone().unwrap();
+    assert!(reason.contains(key.sop_instance.as_str()) && reason.contains("send them again"), "{reason}");
+    assert!(!world.out("disk").exists(), "nothing leaves");
+    assert!(!path.exists(), "the damaged file is aside");
+
+    world.send(&phantom.files()).await;
+    world.ledger.requeue_job(job.id, "kim", None, now()).await.unwrap();
+    world.wait_for_jobs(&study, &[Done]).await;
+    world.wait_for_proof("disk", 2).await;
     running.stop().await;
 }
