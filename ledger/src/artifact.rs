@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use imaging::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};
 
 use crate::db::{Record, Row, Tx, sql};
-use crate::{ArtifactId, Error, Ledger, ResultId, Review, ReviewId};
+use crate::{ArtifactId, Error, Ledger, Priority, ResultId, Review, ReviewId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewArtifact {
@@ -47,6 +47,20 @@ impl Ledger {
     /// When the database does not answer.
     pub async fn artifact(&self, artifact: ArtifactId) -> Result<Option<Artifact>, Error> {
         self.db.record(sql("select * from artifact where artifact_id = $1").bind(artifact)).await
+    }
+
+    /// How urgent the job was that an object comes from.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn urgency_of(&self, artifact: ArtifactId) -> Result<Priority, Error> {
+        let statement = sql("select job.priority from artifact
+              join result on result.result_id = artifact.result_id join job on job.job_id = result.job_id
+              where artifact_id = $1")
+        .bind(artifact);
+        let row = self.db.row(statement).await?;
+        let is_stat = row.map_or(Ok(0), |row| row.int("priority"))? > 0;
+        Ok(if is_stat { Priority::Stat } else { Priority::Routine })
     }
 
     /// The objects of a result and of its reviews, by role, profile and part.

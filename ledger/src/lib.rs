@@ -19,6 +19,7 @@ mod association;
 mod audit;
 mod batch;
 mod change;
+mod commitment;
 mod cursor;
 mod db;
 mod delivery;
@@ -60,6 +61,7 @@ pub use association::{Association, Door, Ending, NewAssociation};
 pub use audit::{AuditFilter, AuditHead, AuditKey, AuditProblem, AuditRow, NewAudit};
 pub use batch::{Batch, BatchItem, BatchItemState, NewBatch, NewBatchItem, Tally};
 pub use change::{Changes, Topic};
+pub use commitment::{Commitment, CommitmentOutcome, CommitmentVerdict};
 pub use cursor::Cursor;
 pub use delivery::{
     Delivery, DeliveryFilter, DeliveryLease, DeliveryState, NewDelivery, OutboxCount, Parcel,

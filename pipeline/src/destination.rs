@@ -13,9 +13,10 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use imaging::{SeriesUid, SopInstanceUid, StudyUid};
+use ledger::Priority;
 use orthanc_bridge::{Connection, ConnectionError, RestError};
 
-use cstore::StorePeer;
+pub(crate) use cstore::{Asked, StorePeer};
 use folder::Folder;
 use orthanc::OrthancArchive;
 use stow::Stow;
@@ -38,8 +39,19 @@ pub enum DestinationKind {
     Orthanc { connection: Connection },
     /// Any archive with DICOMweb (STOW-RS, and QIDO-RS for the proof of arrival).
     Stow { connection: Connection },
-    /// Any archive by C-STORE. Its success is the proof: PS3.4 §B.2.3 makes it responsible.
-    Cstore { peer: scp::ClientOptions },
+    /// Any archive by C-STORE.
+    Cstore { peer: scp::ClientOptions, proof: StoreProof },
+}
+
+/// What counts as proof that an archive without REST keeps an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreProof {
+    /// Its success status: PS3.4 §B.2.3 makes it responsible.
+    Status,
+    /// Its word that it keeps the object for good: storage commitment (PS3.4 Annex J).
+    Commitment,
+    /// The same where the archive offers it; else its success status.
+    CommitmentIfOffered,
 }
 
 impl DestinationKind {
@@ -60,6 +72,7 @@ pub(crate) struct Shipment {
     pub(crate) study: StudyUid,
     pub(crate) series: SeriesUid,
     pub(crate) sop_instance: SopInstanceUid,
+    pub(crate) urgency: Priority,
     /// A whole Part 10 file.
     pub(crate) file: Bytes,
     /// Where the spool keeps it.
@@ -111,7 +124,7 @@ impl Destination {
                 Self::Orthanc(OrthancArchive::new(connection.clone())?)
             }
             DestinationKind::Stow { connection } => Self::Stow(Stow::new(connection.clone())?),
-            DestinationKind::Cstore { peer } => Self::Cstore(StorePeer::new(peer.clone())),
+            DestinationKind::Cstore { peer, proof } => Self::Cstore(StorePeer::new(peer.clone(), *proof)),
         })
     }
 
@@ -149,6 +162,14 @@ impl Destination {
         }
     }
 
+    /// The archive that has to be asked for storage commitment, if it is one.
+    pub(crate) fn commits(&self) -> Option<&StorePeer> {
+        match self {
+            Self::Cstore(peer) if peer.proof != StoreProof::Status => Some(peer),
+            _ => None,
+        }
+    }
+
     /// Asks anew, apart from the answer to the sending, whether what was sent is there.
     pub(crate) async fn prove(&self, freight: &Freight) -> Result<Proof, SendError> {
         // Whoever was told has answered; there is nobody to be asked what he remembers.
@@ -157,7 +178,7 @@ impl Destination {
             Self::Folder(folder) => folder.prove(shipment).await,
             Self::Orthanc(archive) => archive.prove(shipment).await,
             Self::Stow(stow) => stow.prove(shipment).await,
-            // Its success was the proof.
+            // Its success was the proof, or its commitment is (see [`crate::outbox`]).
             Self::Cstore(_) | Self::Webhook(_) | Self::Push(_) => Ok(Proof::Arrived),
         }
     }

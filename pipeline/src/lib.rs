@@ -44,7 +44,7 @@ mod worker;
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use config::{Leases, Part, PipelineConfig, Retries};
-pub use destination::{DestinationConfig, DestinationKind};
+pub use destination::{DestinationConfig, DestinationKind, StoreProof};
 pub use explain::{Explanation, HoldView, SeriesView, StackView, explain_study};
 pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};

@@ -6,6 +6,8 @@
 //! the reason, and a person decides. Nothing counts as arrived before the destination was
 //! asked anew and had it.
 
+mod commitment;
+
 use std::{sync::Arc, time::Duration};
 
 use imaging::StudyUid;
@@ -251,6 +253,7 @@ impl Outbox {
             study: artifact.study,
             series: artifact.series,
             sop_instance: artifact.sop_instance,
+            urgency: self.ledger.urgency_of(id).await?,
             file: file.into(),
             path,
         })
@@ -258,7 +261,11 @@ impl Outbox {
 
     async fn prove_due(&self) -> Result<(), ledger::Error> {
         let now = self.config.clock.now();
-        for delivery in self.ledger.deliveries_to_prove(&self.name, now, PROOFS_MAX).await? {
+        let due = self.ledger.deliveries_to_prove(&self.name, now, PROOFS_MAX).await?;
+        if let Some(archive) = self.destination.commits() {
+            return self.prove_by_commitment(archive, due).await;
+        }
+        for delivery in due {
             let freight = match self.freight(&delivery).await {
                 Ok(freight) => freight,
                 Err(NotShippable::Ledger(error)) => return Err(error),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Census,
     command::{BadCommand, COMMAND_BYTES_MAX, Command, Operation},
-    commitment::{self, Commitments},
+    commitment::{self, CommitmentReport, Commitments},
     config::ScpConfig,
     intake::{Carrier, Intake},
     negotiate::{Agreed, Context, Service, negotiate},
@@ -285,7 +285,9 @@ impl Association<'_> {
             }
             (Operation::StoreRq, Service::Storage) => Sink::Refused(Status::MISTYPED_ARGUMENT),
             (Operation::EchoRq, _) => Sink::Refused(Status::SUCCESS),
-            (Operation::ActionRq, Service::StorageCommitment) => Sink::Argument(Vec::new()),
+            (Operation::ActionRq | Operation::EventReportRq, Service::StorageCommitment) => {
+                Sink::Argument(Vec::new())
+            }
             (Operation::StoreRq | Operation::ActionRq, _) => Sink::Refused(Status::SOP_CLASS_NOT_SUPPORTED),
             _ => Sink::Refused(Status::UNRECOGNIZED_OPERATION),
         })
@@ -331,6 +333,9 @@ impl Association<'_> {
                 let status = receiving.finish(&mut self.carrier);
                 self.answer(context, &command, status)
             }
+            Sink::Argument(argument) if command.operation == Operation::EventReportRq => {
+                self.take_report(context, &command, &argument)
+            }
             Sink::Argument(argument) => self.commit(context, &command, &argument),
         }
     }
@@ -341,6 +346,26 @@ impl Association<'_> {
         Ok(self.wire.write(&out)?)
     }
 
+    /// PS3.4 §J.3.3: a peer that we asked says what it keeps.
+    fn take_report(
+        &mut self,
+        context: u8,
+        command: &Command<'_>,
+        argument: &[u8],
+    ) -> Result<(), AssociationError> {
+        let status = match CommitmentReport::read(command, argument, self.is_implicit(context)) {
+            Ok(report) => self.shared.commitments.take_report(&report),
+            Err(status) => status,
+        };
+        self.answer(context, command, status)
+    }
+
+    fn is_implicit(&self, context: u8) -> bool {
+        self.agreed.contexts.get(&context).is_some_and(|context| {
+            context.transfer_syntax.as_str() == crate::transfer_syntax::IMPLICIT_VR_LITTLE_ENDIAN
+        })
+    }
+
     /// PS3.4 §J.3: the action is answered, then comes the report.
     fn commit(
         &mut self,
@@ -348,9 +373,7 @@ impl Association<'_> {
         command: &Command<'_>,
         argument: &[u8],
     ) -> Result<(), AssociationError> {
-        let implicit = self.agreed.contexts.get(&context).is_some_and(|context| {
-            context.transfer_syntax.as_str() == crate::transfer_syntax::IMPLICIT_VR_LITTLE_ENDIAN
-        });
+        let implicit = self.is_implicit(context);
         let request = match commitment::Request::read(command, argument, implicit) {
             Ok(request) => request,
             Err(status) => return self.answer(context, command, status),

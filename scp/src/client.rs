@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ae_title::AeTitle,
-    command::{self, COMMAND_BYTES_MAX, Command},
+    command::{self, COMMAND_BYTES_MAX, Command, Priority},
     pdu::{
         self, APPLICATION_CONTEXT_NAME, ASSOCIATE_BYTES_MAX, Abort, AbstractSyntaxResult, AssociateAc,
         AssociateRq, BadPdu, ContextProposed, PduType, PdvHeader, RoleSelection, UserInformation,
@@ -28,6 +28,8 @@ use crate::{
 pub(crate) const CONTEXTS_MAX: usize = 128;
 /// Longest PDU that we accept as an answer.
 const PDU_BYTES_MAX: u32 = 64 << 10;
+/// Longest data set that we accept with a message: a report on some thousands of instances.
+const DATA_BYTES_MAX: usize = 1 << 20;
 
 /// Whom to call, and how.
 #[derive(Debug, Clone)]
@@ -143,6 +145,14 @@ impl Proposal {
     }
 }
 
+/// A message of the peer's.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) context: u8,
+    pub(crate) command: Vec<u8>,
+    pub(crate) data_set: Vec<u8>,
+}
+
 /// An open association.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -202,12 +212,13 @@ impl Client {
         &mut self,
         proposal: &Proposal,
         sop_instance: &str,
+        priority: Priority,
         file: &mut File,
     ) -> Result<Status, ClientError> {
         let context = self.context(&proposal.sop_class, &proposal.transfer_syntax)?;
         let id = self.message_id();
         let mut out = Vec::with_capacity(pdu::fragment_bytes_max(self.peer_pdu_max) * 2);
-        let command = command::store_rq(id, &proposal.sop_class, sop_instance);
+        let command = command::store_rq(id, &proposal.sop_class, sop_instance, priority);
         pdu::encode_message_part(&mut out, context, true, &command, self.peer_pdu_max);
         self.send_file(context, file, out)?;
         let status = self.answer()?;
@@ -284,30 +295,70 @@ impl Client {
     /// Waits for the response to what was sent last.
     fn answer(&mut self) -> Result<Status, ClientError> {
         let deadline = Deadline::after(self.answer_timeout, Wait::Answer);
-        let mut bytes = Vec::with_capacity(256);
+        let message = self.message(deadline, 0)?.ok_or(ClientError::Protocol("a PDU that is no answer"))?;
+        let command = Command::decode(&message.command)
+            .map_err(|_| ClientError::Protocol("an answer with a malformed command set"))?;
+        command.status.ok_or(ClientError::Protocol("an answer without a status"))
+    }
+
+    /// Waits for something that the peer says of itself; nothing when it says nothing in time, or has no more to say.
+    ///
+    /// # Errors
+    /// When the association cannot go on.
+    pub(crate) fn message_of_peer(&mut self, patience: Duration) -> Result<Option<Message>, ClientError> {
+        match self.message(Deadline::after(patience, Wait::Message), DATA_BYTES_MAX) {
+            Err(ClientError::Wire(WireError::TimedOut(Wait::Message))) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// # Errors
+    /// When the peer does not take it.
+    pub(crate) fn answer_peer(&mut self, context: u8, command: &[u8]) -> Result<(), ClientError> {
+        self.send_part(context, true, command)
+    }
+
+    /// The next message: a command set, and the data set that it announces. Nothing when the peer wants to end.
+    fn message(&mut self, idle: Deadline, data_bytes_max: usize) -> Result<Option<Message>, ClientError> {
+        let rest = Deadline::after(self.answer_timeout, Wait::Answer);
+        let mut message = Message { context: 0, command: Vec::with_capacity(256), data_set: Vec::new() };
+        let mut has_command = false;
+        let mut idle = idle;
         loop {
-            let (kind, length) = self.wire.next_pdu(deadline, deadline)?;
+            let (kind, length) = self.wire.next_pdu(idle, rest)?;
+            idle = rest;
             match PduType::decode(kind) {
                 Some(PduType::PData) if length <= PDU_BYTES_MAX => {}
+                Some(PduType::ReleaseRq) if message.command.is_empty() => return Ok(None),
                 Some(PduType::Abort) => return Err(ClientError::Aborted),
                 _ => return Err(ClientError::Protocol("a PDU that is no answer")),
             }
             let mut left = length;
             while left > 0 {
-                let fragment = next_fragment(&mut self.wire, &mut left, deadline)?
+                let fragment = next_fragment(&mut self.wire, &mut left, rest)?
                     .ok_or(ClientError::Protocol("a fragment that is longer than its PDU"))?;
-                let start = bytes.len();
+                let (part, bytes_max) = match fragment.is_command {
+                    true => (&mut message.command, COMMAND_BYTES_MAX),
+                    false => (&mut message.data_set, data_bytes_max),
+                };
+                let start = part.len();
                 let end = start + fragment.bytes as usize;
-                if !fragment.is_command || end > COMMAND_BYTES_MAX {
+                if fragment.is_command == has_command || end > bytes_max {
                     return Err(ClientError::Protocol("an answer that is no command set"));
                 }
-                bytes.resize(end, 0);
-                self.wire.read_exact(&mut bytes[start..], deadline)?;
-                if fragment.is_last {
-                    let command = Command::decode(&bytes)
-                        .map_err(|_| ClientError::Protocol("an answer with a malformed command set"))?;
-                    return command.status.ok_or(ClientError::Protocol("an answer without a status"));
+                part.resize(end, 0);
+                self.wire.read_exact(&mut part[start..], rest)?;
+                if !fragment.is_last {
+                    continue;
                 }
+                message.context = fragment.context;
+                // What cannot be decoded is for the caller to name.
+                let is_whole = has_command
+                    || Command::decode(&message.command).map_or(true, |command| !command.has_data_set);
+                if is_whole {
+                    return Ok(Some(message));
+                }
+                has_command = true;
             }
         }
     }

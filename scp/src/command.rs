@@ -79,6 +79,14 @@ impl Operation {
     }
 }
 
+/// PS3.7 Table E.1-1: Priority (0000,0700).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    #[default]
+    Medium = 0,
+    High = 1,
+}
+
 /// A command set that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadCommand {
@@ -167,12 +175,12 @@ pub(crate) fn echo_rq(message_id: u16) -> Vec<u8> {
     out.finish()
 }
 
-pub(crate) fn store_rq(message_id: u16, sop_class: &str, sop_instance: &str) -> Vec<u8> {
+pub(crate) fn store_rq(message_id: u16, sop_class: &str, sop_instance: &str, priority: Priority) -> Vec<u8> {
     let mut out = CommandWriter::new();
     out.text(AFFECTED_SOP_CLASS_UID, Some(sop_class));
     out.number(COMMAND_FIELD, Some(Operation::StoreRq.code()));
     out.number(MESSAGE_ID, Some(message_id));
-    out.number(PRIORITY, Some(0));
+    out.number(PRIORITY, Some(priority as u16));
     out.number(COMMAND_DATA_SET_TYPE, Some(WITH_DATA_SET));
     out.text(AFFECTED_SOP_INSTANCE_UID, Some(sop_instance));
     out.finish()
@@ -191,6 +199,17 @@ pub(crate) fn event_report_rq(
     out.number(COMMAND_DATA_SET_TYPE, Some(WITH_DATA_SET));
     out.text(AFFECTED_SOP_INSTANCE_UID, Some(sop_instance));
     out.number(EVENT_TYPE_ID, Some(event_type));
+    out.finish()
+}
+
+pub(crate) fn action_rq(message_id: u16, sop_class: &str, sop_instance: &str, action_type: u16) -> Vec<u8> {
+    let mut out = CommandWriter::new();
+    out.text(REQUESTED_SOP_CLASS_UID, Some(sop_class));
+    out.number(COMMAND_FIELD, Some(Operation::ActionRq.code()));
+    out.number(MESSAGE_ID, Some(message_id));
+    out.number(COMMAND_DATA_SET_TYPE, Some(WITH_DATA_SET));
+    out.text(REQUESTED_SOP_INSTANCE_UID, Some(sop_instance));
+    out.number(ACTION_TYPE_ID, Some(action_type));
     out.finish()
 }
 
@@ -262,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_store_request_reads_back_and_its_answer_names_it() {
-        let bytes = store_rq(7, "1.2.840.10008.5.1.4.1.1.4", "1.2.3");
+        let bytes = store_rq(7, "1.2.840.10008.5.1.4.1.1.4", "1.2.3", Priority::High);
         let command = Command::decode(&bytes).unwrap();
         assert_eq!(
             (command.operation, command.message_id, command.has_data_set),
@@ -290,7 +309,7 @@ mod tests {
 
         #[test]
         fn no_damage_makes_decoding_panic(at in 0_usize..200, byte in any::<u8>(), end in 0_usize..200) {
-            let mut bytes = store_rq(7, "1.2.840.10008.5.1.4.1.1.4", "1.2.3");
+            let mut bytes = store_rq(7, "1.2.840.10008.5.1.4.1.1.4", "1.2.3", Priority::High);
             let at = at.min(bytes.len() - 1);
             bytes[at] = byte;
             bytes.truncate(end.max(1));

@@ -1,4 +1,4 @@
-//! Storage Commitment, Push Model (PS3.4 Annex J), as provider.
+//! Storage Commitment, Push Model (PS3.4 Annex J), as provider; [`ask`] is the user's side.
 //!
 //! An instance is confirmed when the ledger knows it with the SOP class that was named and
 //! the spool holds it whole; what the spool holds is as durable as configured. The report
@@ -6,12 +6,15 @@
 //! association that asked. A report that cannot be delivered is tried a few times, then
 //! dropped: the requester asks again, as the standard has it.
 
+mod ask;
 mod elements;
 
 use std::{sync::Arc, thread, time::Duration};
 
+pub use ask::{CommitmentReport, CommitmentRequest, ask_for_commitment};
+
 use imaging::{SopInstanceUid, Uid};
-use ledger::Ledger;
+use ledger::{CommitmentOutcome, CommitmentVerdict, Ledger, Millis};
 use spool::{InstanceKey, Spool};
 use tokio::runtime::Handle;
 
@@ -127,6 +130,22 @@ impl Report {
     }
 }
 
+/// A report as the ledger takes it.
+#[must_use]
+pub fn verdicts(report: &CommitmentReport) -> Vec<CommitmentVerdict> {
+    let committed = report.committed.iter().map(|sop_instance| CommitmentVerdict {
+        sop_instance: sop_instance.clone(),
+        outcome: CommitmentOutcome::Committed,
+        reason: None,
+    });
+    let failed = report.failed.iter().map(|(sop_instance, reason)| CommitmentVerdict {
+        sop_instance: sop_instance.clone(),
+        outcome: CommitmentOutcome::Failed,
+        reason: Some(reason.to_string()),
+    });
+    committed.chain(failed).collect()
+}
+
 /// Everything that a verdict needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Commitments {
@@ -157,6 +176,23 @@ impl Commitments {
             tracing::error!(error = %error, "a commitment report cannot be sent");
         }
         None
+    }
+
+    /// Takes what a peer of ours says about objects that it was sent.
+    pub(crate) fn take_report(&self, report: &CommitmentReport) -> Status {
+        let verdicts = verdicts(report);
+        let noted = self.ledger.commitment_reported(&report.transaction, &verdicts, Millis::now());
+        match self.runtime.block_on(noted) {
+            Ok(true) => Status::SUCCESS,
+            Ok(false) => Status::INVALID_ARGUMENT_VALUE,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a commitment report cannot be noted"
+                );
+                Status::PROCESSING_FAILURE
+            }
+        }
     }
 
     fn judge(&self, request: &Request) -> Vec<Result<(), Status>> {

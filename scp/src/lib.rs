@@ -33,6 +33,8 @@ mod wire;
 
 pub use ae_title::{AeTitle, BadAeTitle};
 pub use client::{ClientError, ClientOptions};
+pub use command::Priority;
+pub use commitment::{CommitmentReport, CommitmentRequest, ask_for_commitment, verdicts};
 pub use config::{
     CalledAe, ClientCertificates, CommitmentPeer, Limits, PeerRule, ScpConfig, Timeouts, TlsConfig,
 };

@@ -130,11 +130,16 @@ fn user_information(config: &ScpConfig, asked: &UserInformation) -> UserInformat
         implementation_version_name: IMPLEMENTATION_VERSION_NAME.to_owned(),
         // PS3.7 §D.3.3.3: one operation at a time, in both directions.
         asynchronous_window: asked.asynchronous_window.map(|_| (1, 1)),
-        // PS3.7 §D.3.3.4: the requester stays the user of the service.
+        // PS3.7 §D.3.3.4: the requester stays the user of the service; but who was asked for a commitment by us
+        // reports as its provider (PS3.4 §J.3.3).
         roles: asked
             .roles
             .iter()
-            .map(|role| RoleSelection { sop_class: role.sop_class.clone(), scu: role.scu, scp: false })
+            .map(|role| RoleSelection {
+                sop_class: role.sop_class.clone(),
+                scu: role.scu,
+                scp: role.scp && role.sop_class == sop_class::STORAGE_COMMITMENT_PUSH,
+            })
             .collect(),
         // PS3.4 §B.3.1: storage at level 2 (full), no element coerced.
         extended: asked

@@ -18,6 +18,7 @@ use spool::Prologue;
 
 use crate::{
     client::{CONTEXTS_MAX, Client, ClientError, ClientOptions, Proposal},
+    command::Priority,
     sop_class::VERIFICATION,
     status::Status,
     transfer_syntax::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -32,11 +33,18 @@ pub struct SendOptions {
     pub retries: u32,
     /// Before the first retry; doubled for each one after it.
     pub retry_pause: Duration,
+    pub priority: Priority,
 }
 
 impl SendOptions {
     pub fn new(peer: ClientOptions) -> Self {
-        Self { peer, associations: 1, retries: 3, retry_pause: Duration::from_secs(1) }
+        Self {
+            peer,
+            associations: 1,
+            retries: 3,
+            retry_pause: Duration::from_secs(1),
+            priority: Priority::Medium,
+        }
     }
 }
 
@@ -216,7 +224,7 @@ impl<'options> Batch<'options> {
             Some(open) => open,
             None => Client::open(&self.options.peer, &self.proposals)?,
         };
-        let result = open.store(&item.proposal, &item.sop_instance, &mut file);
+        let result = open.store(&item.proposal, &item.sop_instance, self.options.priority, &mut file);
         match &result {
             Err(error) if !error.leaves_association_usable() => open.abort(),
             _ => *client = Some(open),

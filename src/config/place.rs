@@ -59,6 +59,17 @@ pub(crate) struct Destination {
     pub(crate) ae_title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proof: Option<StoreProof>,
+}
+
+/// What counts as proof that an archive keeps what it was sent by C-STORE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreProof {
+    Status,
+    Commitment,
+    CommitmentIfOffered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +102,7 @@ impl DestinationKind {
     fn allows(self) -> &'static [&'static str] {
         match self {
             Self::Orthanc | Self::Stow => &["url", "username", "password", "ca_file"],
-            Self::Cstore => &["address", "ae_title"],
+            Self::Cstore => &["address", "ae_title", "proof"],
             Self::Folder => &["path"],
         }
     }
@@ -108,6 +119,7 @@ impl Destination {
             ("address", self.address.is_some()),
             ("ae_title", self.ae_title.is_some()),
             ("path", self.path.is_some()),
+            ("proof", self.proof.is_some()),
         ];
         let is_given = |key: &str| given.iter().any(|(name, there)| *name == key && *there);
         let kind = self.kind.name();

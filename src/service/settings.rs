@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
 use pipeline::{
     DestinationConfig, DestinationKind, NoticeKind, Part, Patience, PipelineConfig, PushConfig, PushTo,
-    ServiceAccount, SiteRule, SubscriberConfig, SubscriberKind,
+    ServiceAccount, SiteRule, StoreProof, SubscriberConfig, SubscriberKind,
 };
 use scp::{
     AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig, TokenRule,
@@ -167,7 +167,12 @@ pub(crate) fn destination(destination: &Destination, config: &Config) -> anyhow:
             let address = destination.address.as_deref().with_context(|| missing("address"))?;
             let called = ae_title(destination.ae_title.as_deref().with_context(|| missing("ae_title"))?)?;
             let calling = ae_title(&config.dicom.ae_title)?;
-            DestinationKind::Cstore { peer: ClientOptions::new(address, called, calling) }
+            let proof = match destination.proof {
+                None | Some(config::StoreProof::Status) => StoreProof::Status,
+                Some(config::StoreProof::Commitment) => StoreProof::Commitment,
+                Some(config::StoreProof::CommitmentIfOffered) => StoreProof::CommitmentIfOffered,
+            };
+            DestinationKind::Cstore { peer: ClientOptions::new(address, called, calling), proof }
         }
     };
     Ok(DestinationConfig { name: destination.name.clone(), kind })

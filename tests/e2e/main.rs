@@ -2,6 +2,7 @@
 
 mod audit;
 mod command;
+mod commitment;
 mod delivery;
 mod doors;
 mod faults;

@@ -165,6 +165,7 @@ bound_as_text!(
     crate::FailureKind,
     crate::Outcome,
     crate::DeliveryState,
+    crate::CommitmentOutcome,
     crate::Role,
     crate::SessionKind,
     crate::Decision,

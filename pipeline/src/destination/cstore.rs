@@ -1,9 +1,15 @@
-//! C-STORE to any archive. Its success status is the proof of arrival: with it the archive
-//! has taken the object over (PS3.4 §B.2.3). Storage commitment is not asked for.
+//! C-STORE to any archive. With its success status the archive has taken the object over (PS3.4 §B.2.3);
+//! where a site wants more, it is asked for storage commitment (PS3.4 Annex J).
 
-use scp::{ClientError, ClientOptions, SendFailure, SendOptions};
+use std::time::Duration;
 
-use super::{SendError, Shipment, chain};
+use ledger::Priority;
+use scp::{ClientError, ClientOptions, CommitmentReport, CommitmentRequest, SendFailure, SendOptions};
+
+use super::{SendError, Shipment, StoreProof, chain};
+
+/// How long the association that asked stays open for the report; later it comes to our listener.
+const REPORT_HERE_WITHIN: Duration = Duration::from_secs(2);
 
 /// PS3.4 Table B.2-1, Refused: Out of Resources; the same object may be welcome later.
 const OUT_OF_RESOURCES: std::ops::RangeInclusive<u16> = 0xA700..=0xA7FF;
@@ -13,16 +19,41 @@ const PROCESSING_FAILURE: u16 = 0x0110;
 #[derive(Debug)]
 pub(crate) struct StorePeer {
     peer: ClientOptions,
+    pub(crate) proof: StoreProof,
+}
+
+/// What came of asking for storage commitment.
+pub(crate) enum Asked {
+    Reported(CommitmentReport),
+    /// The report comes later.
+    Taken,
+    NotOffered,
 }
 
 impl StorePeer {
-    pub(super) fn new(peer: ClientOptions) -> Self {
-        Self { peer }
+    pub(super) fn new(peer: ClientOptions, proof: StoreProof) -> Self {
+        Self { peer, proof }
+    }
+
+    pub(crate) async fn ask(&self, request: CommitmentRequest) -> Result<Asked, SendError> {
+        let peer = self.peer.clone();
+        let asked =
+            off_the_runtime(move || scp::ask_for_commitment(&peer, &request, REPORT_HERE_WITHIN)).await?;
+        match asked {
+            Ok(Some(report)) => Ok(Asked::Reported(report)),
+            Ok(None) => Ok(Asked::Taken),
+            Err(ClientError::NotAccepted { .. }) => Ok(Asked::NotOffered),
+            Err(error) => Err(SendError::Unavailable(chain(&error))),
+        }
     }
 
     pub(super) async fn send(&self, shipment: Shipment) -> Result<(), SendError> {
         // The outbox has its own retries; these would only hide them.
-        let options = SendOptions { retries: 0, ..SendOptions::new(self.peer.clone()) };
+        let priority = match shipment.urgency {
+            Priority::Stat => scp::Priority::High,
+            Priority::Routine => scp::Priority::Medium,
+        };
+        let options = SendOptions { retries: 0, priority, ..SendOptions::new(self.peer.clone()) };
         let report = off_the_runtime(move || scp::send(vec![shipment.path], &options, &|_| {})).await?;
         match report.failed.into_iter().next() {
             Some((_, failure)) => Err(judge(&failure)),

@@ -85,6 +85,7 @@ mod tests {
             study: uid("1.1").into(),
             series: uid("1.2").into(),
             sop_instance: uid("1.4").into(),
+            urgency: ledger::Priority::Routine,
             file: Bytes::from_static(b"a file"),
             path: PathBuf::new(),
         }

@@ -163,7 +163,7 @@ async fn c_store_reaches_an_archive_without_rest() {
     let title = |text: &str| scp::AeTitle::parse(text).unwrap();
     let address = format!("127.0.0.1:{}", orthanc.dicom_port());
     let peer = scp::ClientOptions::new(address, title(orthanc.ae_title()), title("OVERREAD"));
-    let kind = pipeline::DestinationKind::Cstore { peer };
+    let kind = pipeline::DestinationKind::Cstore { peer, proof: pipeline::StoreProof::Status };
     world.config.destinations.push(pipeline::DestinationConfig { name: "pacs".to_owned(), kind });
     let running = world.start();
     let phantom = Phantom::new(1);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step fails the test")]
 
+mod commitment;
 mod delivery;
 mod echo;
 mod flow;

@@ -34,6 +34,15 @@ pub(super) fn text<'bytes>(elements: &[Element<'bytes>], tag: Tag) -> Option<&'b
     Some(std::str::from_utf8(value).ok()?.trim_matches(['\0', ' ']))
 }
 
+pub(super) fn has(elements: &[Element<'_>], tag: Tag) -> bool {
+    elements.iter().any(|element| element.tag == tag)
+}
+
+pub(super) fn number(elements: &[Element<'_>], tag: Tag) -> Option<u16> {
+    let value = elements.iter().find(|element| element.tag == tag)?.value;
+    Some(u16::from_le_bytes(value.try_into().ok()?))
+}
+
 /// The items of a sequence, each with its elements; `None` when there is none or it is malformed.
 pub(super) fn items<'bytes>(
     elements: &[Element<'bytes>],

@@ -92,6 +92,10 @@ fn sources_and_destinations_have_what_their_kind_needs() {
         &["destination.0.address", "HOST:PORT"],
     );
     refused(
+        &destination("kind = 'folder'\npath = 'p'\nproof = 'status'"),
+        &["destination.0.proof", "does not belong"],
+    );
+    refused(
         &destination("kind = 'pigeon'"),
         &["destination.0.kind", "pigeon", "orthanc", "stow", "cstore", "folder"],
     );
