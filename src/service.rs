@@ -117,6 +117,7 @@ impl Service {
                     bridge: bridge.handle(),
                     signer: api::TokenSigner::new(&data_dir.key("token")?)?,
                     audit_key: AuditKey::new(data_dir.key("audit")?),
+                    pseudonyms: results::Pseudonyms::new(data_dir.key("pseudonym")?),
                     metrics: metrics.clone(),
                     node: node.node,
                     boot: node.boot,

@@ -92,6 +92,7 @@ pub static RULES: &[Rule] = &[
     rule(Method::POST, "/v1/results/{id}/reviews", DOCTOR),
     rule(Method::POST, "/v1/results/{id}/reviews/segmentation", DOCTOR),
     rule(Method::GET, "/v1/feedback", READER),
+    rule(Method::GET, "/v1/feedback/export", ADMIN),
     rule(Method::GET, "/v1/models", ANYONE),
     rule(Method::GET, "/v1/models/{id}", ANYONE),
     rule(Method::GET, "/v1/models/{id}/schema", ANYONE),

@@ -81,11 +81,7 @@ impl FeedbackView {
     }
 
     fn count_class(&mut self, one: &Decided, class: String, is_normal: bool) {
-        let truth = match one.state {
-            ReviewState::Accepted => class.clone(),
-            ReviewState::Corrected => given(one).unwrap_or_else(|| UNKNOWN.to_owned()),
-            ReviewState::Rejected | ReviewState::Pending => UNKNOWN.to_owned(),
-        };
+        let truth = truth_of(one, &class);
         self.positive += u64::from(!is_normal);
         self.confirmed += u64::from(!is_normal && truth == class);
         *self.pairs.entry((class, truth)).or_default() += 1;
@@ -116,6 +112,14 @@ fn predicted(findings: &Value) -> Option<(String, bool)> {
     Some((meaning(&class["code"])?, class["normal"] == true))
 }
 
+fn truth_of(one: &Decided, class: &str) -> String {
+    match one.state {
+        ReviewState::Accepted => class.to_owned(),
+        ReviewState::Corrected => given(one).unwrap_or_else(|| UNKNOWN.to_owned()),
+        ReviewState::Rejected | ReviewState::Pending => UNKNOWN.to_owned(),
+    }
+}
+
 fn given(one: &Decided) -> Option<String> {
     meaning(&one.correction.as_ref()?["class"])
 }
@@ -124,7 +128,17 @@ fn meaning(code: &Value) -> Option<String> {
     code["meaning"].as_str().map(str::to_owned)
 }
 
-fn scanner(one: &Decided) -> String {
+/// What the model said and what it really was, where it chose between classes; else the decision on
+/// what it found.
+pub(crate) fn said_and_truth(one: &Decided) -> (String, String) {
+    let Some((class, _)) = predicted(&one.findings) else {
+        return (String::new(), String::new());
+    };
+    let truth = truth_of(one, &class);
+    (class, truth)
+}
+
+pub(crate) fn scanner(one: &Decided) -> String {
     let (manufacturer, model) = one.scanner.clone().unwrap_or_default();
     let both = format!("{manufacturer} {model}");
     let both = both.trim();

@@ -18,6 +18,7 @@ mod config;
 mod day;
 mod error;
 mod etag;
+mod export;
 mod extract;
 mod feed;
 mod feedback;

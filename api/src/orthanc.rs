@@ -47,6 +47,9 @@ pub(crate) enum Passage {
     None,
 }
 
+/// More than four UIDs and the words between them.
+const LENGTH_MAX: usize = 512;
+
 /// A path below Orthanc that was checked: parts of letters, digits and a few signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OrthancPath(Vec<String>);
@@ -58,6 +61,9 @@ impl OrthancPath {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-,".contains(&byte);
             !part.is_empty() && part.bytes().all(plain) && part.bytes().any(|byte| byte != b'.')
         };
+        if path.len() > LENGTH_MAX {
+            return None;
+        }
         let parts: Vec<_> = path.split('/').map(str::to_owned).collect();
         parts.iter().all(|part| is_plain(part)).then_some(Self(parts))
     }
@@ -179,6 +185,7 @@ mod tests {
         for path in strange.into_iter().chain(encoded) {
             check(Method::GET, path, Role::Doctor, None);
         }
+        check(Method::GET, &format!("studies/{}", "1".repeat(LENGTH_MAX)), Role::Doctor, None);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(results::download))
         .routes(routes!(reviews::list, reviews::decide))
         .routes(routes!(feedback::statistics))
+        .routes(routes!(feedback::export))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(predict::schema))

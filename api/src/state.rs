@@ -32,6 +32,8 @@ pub struct Services {
     pub bridge: orthanc_bridge::BridgeHandle,
     pub signer: TokenSigner,
     pub audit_key: AuditKey,
+    /// What exports call patients and UIDs.
+    pub pseudonyms: results::Pseudonyms,
     pub metrics: PrometheusHandle,
     pub node: NodeId,
     pub boot: BootId,

@@ -1,9 +1,10 @@
 //! What reviews say about models: one line for each result that a doctor has decided about.
 
+use imaging::StudyUid;
 use serde_json::Value;
 
-use crate::db::{Record, Row, sql};
-use crate::{Error, Ledger, Millis, ReviewState};
+use crate::db::{Record, Row, Statement, sql};
+use crate::{Error, JobId, Ledger, Millis, ResultId, ReviewState};
 
 /// Which decided results are wanted; what is `None` does not matter.
 #[derive(Debug, Clone, Default)]
@@ -29,17 +30,48 @@ pub struct Decided {
     pub computed_at: Millis,
 }
 
+/// A decided result, and where its images are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecidedCase {
+    pub result: ResultId,
+    pub job: JobId,
+    pub study: StudyUid,
+    pub decided: Decided,
+}
+
 impl Ledger {
+    /// As [`Ledger::decided_results`], each with where its images are.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn decided_cases(&self, filter: &FeedbackFilter) -> Result<Vec<DecidedCase>, Error> {
+        self.db.records(decided(filter)).await
+    }
+
     /// All decided results, the oldest first. Superseded ones count: they were decided about.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn decided_results(&self, filter: &FeedbackFilter) -> Result<Vec<Decided>, Error> {
-        let statement = sql(include_str!("sql/decided_results.sql"))
-            .bind(filter.model_id.as_ref())
-            .bind(filter.from)
-            .bind(filter.before);
-        self.db.records(statement).await
+        self.db.records(decided(filter)).await
+    }
+}
+
+fn decided(filter: &FeedbackFilter) -> Statement {
+    sql(include_str!("sql/decided_results.sql"))
+        .bind(filter.model_id.as_ref())
+        .bind(filter.from)
+        .bind(filter.before)
+}
+
+impl Record for DecidedCase {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            result: row.parsed("result_id")?,
+            job: row.parsed("job_id")?,
+            study: row.parsed("study_uid")?,
+            decided: Decided::read(row)?,
+        })
     }
 }
 

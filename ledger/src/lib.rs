@@ -70,7 +70,7 @@ pub use destination::Destination;
 pub use error::Error;
 pub use event::{Event, EventFilter, NewEvent};
 pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};
-pub use feedback::{Decided, FeedbackFilter};
+pub use feedback::{Decided, DecidedCase, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BatchId, BootId, CallId, DeliveryId, EventSeq, HoldId,
@@ -87,7 +87,9 @@ pub use job::{
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};
 pub use page::{Page, PageRequest};
-pub use prediction::{NewPrediction, NewPredictions, Prediction, PredictionFilter, PredictionReview};
+pub use prediction::{
+    NewPrediction, NewPredictions, Prediction, PredictionFilter, PredictionReview, ReviewedPrediction,
+};
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;

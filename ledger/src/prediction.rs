@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub(crate) use group::Group;
 pub use list::PredictionFilter;
-pub use review::PredictionReview;
+pub use review::{PredictionReview, ReviewedPrediction};
 
 use crate::db::{Record, Row, Tx, sql};
 use crate::{

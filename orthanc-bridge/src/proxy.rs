@@ -126,8 +126,10 @@ impl Proxy {
             address.push('?');
             address.push_str(&if is_search(&asked.path) { undecoded(query) } else { query.clone() });
         }
-        let mut request =
-            self.0.request(asked.method.clone(), &address)?.headers(only(ASKED, &asked.headers));
+        // What was asked for may name a patient: it does not go into an error.
+        let request = self.0.request(asked.method.clone(), &address);
+        let request = request.map_err(|_| self.0.odd("this cannot be asked for".to_owned()))?;
+        let mut request = request.headers(only(ASKED, &asked.headers));
         if let Some(public) = &asked.public {
             let scheme = if public.is_https { "https" } else { "http" };
             request =

@@ -12,6 +12,7 @@ mod color;
 mod concepts;
 mod context;
 mod dataset;
+mod deidentify;
 mod description;
 mod encoded;
 mod error;
@@ -30,6 +31,7 @@ mod source;
 mod summary;
 mod validate;
 
+pub use deidentify::{DEIDENTIFICATION_METHOD, NotDeidentified, Pseudonyms, deidentify};
 pub use description::{Description, DescriptionError};
 pub use encoded::{Encoded, Reference};
 pub use error::EncodeError;

@@ -20,6 +20,8 @@ use crate::{
 
 /// Studies and patients of one request.
 const ENTRIES_MAX: usize = 1000;
+/// Studies of one batch, whoever's they are.
+const ITEMS_MAX: usize = 10_000;
 /// Studies of one patient that are asked for.
 const STUDIES_OF_PATIENT_MAX: u32 = 1000;
 
@@ -148,6 +150,10 @@ async fn items(state: &AppState, body: &BatchBody) -> ApiResult<Vec<NewBatchItem
             items.push(NewBatchItem { position, study: Err("no study of this patient is here".to_owned()) });
         }
         items.extend(page.rows.into_iter().map(|row| NewBatchItem { position, study: Ok(row.study) }));
+        if items.len() > ITEMS_MAX {
+            let detail = format!("these are more than {ITEMS_MAX} studies; ask for fewer patients at once");
+            return Err(ApiError::because(Code::Unprocessable, detail));
+        }
     }
     Ok(items)
 }

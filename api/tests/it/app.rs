@@ -120,6 +120,7 @@ impl TestApp {
             registry,
             signer: TokenSigner::new(&TOKEN_SECRET).unwrap(),
             audit_key: audit_key.clone(),
+            pseudonyms: results::Pseudonyms::new([3; 32]),
             metrics: metrics(),
             node,
             boot,

@@ -19,6 +19,7 @@ mod compat_workers;
 mod contracts;
 mod errors;
 mod events;
+mod export;
 mod hooks;
 mod keys;
 mod openapi;

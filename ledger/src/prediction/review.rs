@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::db::{Record, Row, sql};
-use crate::{Error, Ledger, Millis, NewEvent, PredictionId, Topic, event};
+use crate::{Error, Ledger, Millis, NewEvent, Prediction, PredictionId, Topic, event};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PredictionReview {
@@ -17,7 +17,35 @@ pub struct PredictionReview {
     pub feedback: Option<String>,
 }
 
+/// A prediction with the last word of a doctor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewedPrediction {
+    pub prediction: Prediction,
+    pub correct: bool,
+    pub actual_class: Option<String>,
+}
+
 impl Ledger {
+    /// Predictions of a model that a doctor has spoken about, in their order, behind `after`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reviewed_predictions(
+        &self,
+        model_id: &str,
+        after: PredictionId,
+        limit: u32,
+    ) -> Result<Vec<ReviewedPrediction>, Error> {
+        let statement = sql("select prediction.*, said.correct, said.actual_class
+              from prediction
+              join prediction_review said on said.review_id =
+                  (select max(review_id) from prediction_review last
+                   where last.prediction_id = prediction.prediction_id and last.doctor is not null)
+              where prediction.model_id = $1 and prediction.prediction_id > $2
+              order by prediction.prediction_id limit $3");
+        self.db.records(statement.bind(model_id).bind(after).bind(limit)).await
+    }
+
     /// Adds a review. False when there is no such prediction.
     ///
     /// # Errors
@@ -60,6 +88,16 @@ impl Ledger {
     pub async fn prediction_reviews(&self, prediction: PredictionId) -> Result<Vec<PredictionReview>, Error> {
         let statement = sql("select * from prediction_review where prediction_id = $1 order by review_id");
         self.db.records(statement.bind(prediction)).await
+    }
+}
+
+impl Record for ReviewedPrediction {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            prediction: Prediction::read(row)?,
+            correct: row.int("correct")? == 1,
+            actual_class: row.text_or_null("actual_class")?,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
 -- Results that a doctor has decided about, with the decision in force and one header of the images.
-select result.model_id, result.model_version, result.review_state, result.findings, result.computed_at,
+select result.result_id, result.job_id, result.study_uid, result.model_id, result.model_version, result.review_state, result.findings, result.computed_at,
        review.correction,
        (select instance.header from instance
         where instance.study_uid = job_input.study_uid and instance.series_uid = job_input.series_uid
