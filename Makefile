@@ -31,14 +31,16 @@ check: $(DENY) $(CMAKE) ## formatting, lints, documentation, licences: warnings 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(DENY) --log-level error check bans licenses sources
 
-bench: runtime peers $(CMAKE) $(DICOM_RS) ## measures us beside the peers, in one run on this machine
+bench: runtime peers $(CMAKE) $(DICOM_RS) .tools/predict/.requirements ## measures us beside the peers, in one run on this machine
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked --package scp --example listen
+	$(CARGO) build --release --locked --package api --example echo
 	OVERREAD_JOBS=10000 $(CARGO) test --release --locked --package ledger --test it -- --nocapture --test-threads 1 four_workers
 	.venv/bin/python benches/start.py
 	.venv/bin/python benches/store.py --listen target/release/examples/listen
 	.venv/bin/python benches/seg_write.py
 	.venv/bin/python benches/e2e.py
+	.tools/predict/bin/python benches/predict.py
 
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
 	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=600 OVERREAD_SOAK_SECONDS=60 OVERREAD_LONG_MEGABYTES=2048 \
@@ -64,6 +66,13 @@ $(DENY):
 
 $(DICOM_RS):
 	$(CARGO) install --quiet dicom-storescp --version $(DICOM_RS_VERSION) --locked --root .tools
+
+# The services that predictions are measured beside, and the load generator.
+.tools/predict/.requirements: benches/predict/requirements.txt
+	@command -v wrk >/dev/null || { echo "error: the bench needs wrk: apt-get install wrk" >&2; exit 1; }
+	python3 -m venv .tools/predict
+	.tools/predict/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	cp $< $@
 
 .tools/cmake/bin/cmake:
 	python3 -m venv .tools/cmake

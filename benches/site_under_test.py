@@ -32,10 +32,11 @@ def onnxruntime():
 class Site:
     """One `overread serve` in a temporary folder; ends with the `with` block."""
 
-    def __init__(self, settings="", roles=("scp", "api", "pipeline", "worker"), models=True, models_dir=ROOT / "models"):
+    def __init__(self, settings="", roles=("scp", "api", "pipeline", "worker"), models=True, models_dir=ROOT / "models",
+                 allow=("mr-brain-seg",)):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="overread-bench-"))
         self.http_port, self.dicom_port = free_port(), free_port()
-        allow = '["mr-brain-seg"]' if models else "[]"
+        allow = json.dumps(list(allow) if models else [])
         (self.folder / "overread.toml").write_text(
             f"roles = {json.dumps(list(roles))}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_port}"\n'
