@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::ConfigError;
 pub(crate) use load::{ConfigFile, Overrides, load};
 pub(crate) use notify::{Notify, NotifyKind};
-pub(crate) use place::{Destination, DestinationKind, Source, StoreProof};
+pub(crate) use place::{Destination, DestinationKind, Form, SegKind, Source, StoreProof};
 pub(crate) use site_rule::SiteRule;
 pub(crate) use values::{ByteSize, Secret};
 

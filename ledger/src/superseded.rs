@@ -7,8 +7,10 @@ use crate::{
     ArtifactId, Error, Ledger, Millis, NewArtifact, NewDelivery, Parcel, ResultId, Topic, artifact, delivery,
 };
 
-/// The role of the object that says so; a result has one at most.
+/// The role of the object that says so; a result has one at most for each of its profiles.
 const NOTE: &str = "superseding-note";
+const NOTE_OF_PROFILE: &str =
+    "select artifact_id from artifact where result_id = $1 and role = $2 and profile = $3";
 
 /// A destination that holds a superseded result and all of its successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +30,20 @@ impl Ledger {
         self.db.records(sql(include_str!("sql/superseded_at.sql")).bind(limit)).await
     }
 
-    /// The note of a superseded result, where one was written.
+    /// The note of a superseded result for one profile, where one was written.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn superseding_note(&self, result: ResultId) -> Result<Option<ArtifactId>, Error> {
-        let statement = sql("select artifact_id from artifact where result_id = $1 and role = $2");
-        let row = self.db.row(statement.bind(result).bind(NOTE)).await?;
+    pub async fn superseding_note(
+        &self,
+        result: ResultId,
+        profile: &str,
+    ) -> Result<Option<ArtifactId>, Error> {
+        let row = self.db.row(sql(NOTE_OF_PROFILE).bind(result).bind(NOTE).bind(profile)).await?;
         row.map(|row| row.parsed("artifact_id")).transpose()
     }
 
-    /// Keeps the note of a superseded result (unless it has one) and puts it into the outbox of a
+    /// Keeps the note of a superseded result for a profile (unless it has one) and puts it into the outbox of a
     /// destination, both once, however often this is said.
     ///
     /// # Errors
@@ -46,14 +51,14 @@ impl Ledger {
     pub async fn tell_superseded(
         &self,
         told: &SupersededAt,
+        profile: &str,
         note: Option<&NewArtifact>,
         now: Millis,
     ) -> Result<(), Error> {
         let Some(old) = self.result(told.result).await? else { return Ok(()) };
         let mut tx = self.db.begin().await?;
         crate::study::lock(&mut tx, &old.study).await?;
-        let known = sql("select artifact_id from artifact where result_id = $1 and role = $2");
-        let known = tx.row(known.bind(told.result).bind(NOTE)).await?;
+        let known = tx.row(sql(NOTE_OF_PROFILE).bind(told.result).bind(NOTE).bind(profile)).await?;
         let known: Option<ArtifactId> = known.map(|row| row.parsed("artifact_id")).transpose()?;
         let id = match (known, note) {
             (Some(id), _) => id,

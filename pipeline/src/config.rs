@@ -97,6 +97,14 @@ impl PipelineConfig {
         time.map(|time| time.to_offset(self.utc_offset)).ok()
     }
 
+    /// The destinations that the site allows for a model.
+    pub(crate) fn destinations_of(&self, model: &str) -> impl Iterator<Item = &DestinationConfig> {
+        let rule = self.site_rules.iter().find(|rule| rule.model == model);
+        let listed = rule.and_then(|rule| rule.destinations.as_ref());
+        let is_allowed = move |name: &String| listed.is_none_or(|listed| listed.contains(name));
+        self.destinations.iter().filter(move |destination| is_allowed(&destination.name))
+    }
+
     pub(crate) fn decides(&self) -> bool {
         matches!(self.part, Part::All | Part::Decide)
     }

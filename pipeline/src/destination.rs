@@ -21,13 +21,26 @@ use folder::Folder;
 use orthanc::OrthancArchive;
 use stow::Stow;
 
-use crate::notify::{Notice, Push, SubscriberKind, Webhook};
+use crate::{
+    form::Form,
+    notify::{Notice, Push, SubscriberKind, Webhook},
+};
 
 /// A destination as a site configures it.
 #[derive(Debug, Clone)]
 pub struct DestinationConfig {
     pub name: String,
     pub kind: DestinationKind,
+    /// How it wants its objects.
+    pub form: Form,
+}
+
+impl DestinationConfig {
+    /// A place that takes objects as each package writes them.
+    #[must_use]
+    pub fn new(name: &str, kind: DestinationKind) -> Self {
+        Self { name: name.to_owned(), kind, form: Form::default() }
+    }
 }
 
 /// The kinds of places, each with what it takes to reach it.

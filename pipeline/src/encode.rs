@@ -5,17 +5,20 @@
 use std::path::PathBuf;
 
 use imaging::{Code, MANUFACTURER};
-use inference::{Classified, Findings, Measures, Package, SegmentFinding as Found, package::SegKind};
+use inference::{Classified, Findings, Measures, Package, SegmentFinding as Found};
 use ndarray::{Array3, Axis};
 use results::{
     Algorithm, ClassProbability, Classification, EncodeError, Encoded, Finding, HeatmapInput, Identity,
-    IntendedUse, Measurement, Point, Production, Profile, Quantity, Reference, ReportInput, Segment,
-    SegmentFinding, SegmentationInput, SegmentationType, Source, SourceError, SummaryInput,
+    IntendedUse, Measurement, Point, Production, Quantity, Reference, ReportInput, Segment, SegmentFinding,
+    SegmentationInput, Source, SourceError, SummaryInput,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::analysis::{Analysis, Answer};
+use crate::{
+    analysis::{Analysis, Answer},
+    form::Settled,
+};
 
 /// Everything beside the analysis that the objects are made from.
 #[derive(Debug)]
@@ -24,10 +27,18 @@ pub(crate) struct Order<'a> {
     /// The job's time, never that of encoding.
     pub(crate) written_at: OffsetDateTime,
     pub(crate) package: &'a Package,
+    /// The forms to write; at least one.
+    pub(crate) forms: &'a [Settled],
     /// Files of the first channel.
     pub(crate) files: &'a [PathBuf],
-    /// The report that is in force for the same question over an older input.
-    pub(crate) predecessor: Option<Reference>,
+    pub(crate) predecessors: &'a [Predecessor],
+}
+
+/// A report that is in force for the same question over an older input.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    pub(crate) profile: String,
+    pub(crate) report: Reference,
 }
 
 /// A result before it is kept.
@@ -56,54 +67,157 @@ pub(crate) enum MakeError {
     Encode(#[from] EncodeError),
     #[error("cannot write the findings as JSON")]
     Findings(#[from] serde_json::Error),
+    #[error("nobody says in which form to write the result")]
+    NoForm,
 }
 
 pub(crate) fn make(order: &Order<'_>, analysis: &Analysis) -> Result<Made, MakeError> {
-    let production = production(order);
     let mut source = Source::read(order.files)?;
     if !analysis.frames.is_empty() {
         source = source.arranged(&analysis.frames)?;
     }
+    let (first, others) = order.forms.split_first().ok_or(MakeError::NoForm)?;
+    let mut made = make_form(order, first, &source, analysis)?;
+    for form in others {
+        made.objects.extend(make_form(order, form, &source, analysis)?.objects);
+    }
+    Ok(made)
+}
+
+fn make_form(
+    order: &Order<'_>,
+    form: &Settled,
+    source: &Source,
+    analysis: &Analysis,
+) -> Result<Made, MakeError> {
+    let production = &production(order, form);
+    let writing = Writing { order, form, production, source };
     match &analysis.answer {
-        Answer::Segmentation(found) => segmentation(order, &production, &source, found),
-        Answer::Classification(found) => {
-            classification(order, &production, &source, found, analysis.underlay.as_ref())
-        }
-        Answer::NotAnalysed { reason } => not_analysed(order, &production, &source, reason),
+        Answer::Segmentation(found) => writing.segmentation(found),
+        Answer::Classification(found) => writing.classification(found, analysis.underlay.as_ref()),
+        Answer::NotAnalysed { reason } => writing.not_analysed(reason),
     }
 }
 
-fn segmentation(
-    order: &Order<'_>,
-    production: &Production,
-    source: &Source,
-    found: &inference::Segmentation,
-) -> Result<Made, MakeError> {
-    let segments: Vec<Segment> = found.findings.segments.iter().map(segment).collect();
-    let mut objects = Vec::new();
-    let mut written = vec![None; segments.len()];
-    if order.package.writes.seg.is_some() {
-        let input = SegmentationInput { production, source, segments: &segments, probabilities: None };
-        for (part, made) in (0_u32..).zip(results::segmentation(&input, found.labels.labels.view())?) {
-            for (place, number) in written.iter_mut().zip(&made.numbers) {
-                if let Some(number) = number {
-                    *place = Some((made.encoded.reference.clone(), *number));
+/// One form of one result.
+struct Writing<'a> {
+    order: &'a Order<'a>,
+    form: &'a Settled,
+    production: &'a Production,
+    source: &'a Source,
+}
+
+impl Writing<'_> {
+    fn segmentation(&self, found: &inference::Segmentation) -> Result<Made, MakeError> {
+        let segments: Vec<Segment> = found.findings.segments.iter().map(segment).collect();
+        let mut objects = Vec::new();
+        let mut written = vec![None; segments.len()];
+        if self.order.package.writes.seg.is_some() {
+            let input = SegmentationInput {
+                production: self.production,
+                source: self.source,
+                segments: &segments,
+                probabilities: None,
+            };
+            for (part, made) in (0_u32..).zip(results::segmentation(&input, found.labels.labels.view())?) {
+                for (place, number) in written.iter_mut().zip(&made.numbers) {
+                    if let Some(number) = number {
+                        *place = Some((made.encoded.reference.clone(), *number));
+                    }
                 }
+                objects.push(self.object(made.encoded, "seg", part));
             }
-            objects.push(object(made.encoded, "seg", &production.profile, part));
         }
+        let findings: Vec<Finding> = found
+            .findings
+            .segments
+            .iter()
+            .zip(segments)
+            .zip(written)
+            .map(|((found, segment), segmentation)| segment_finding(found, segment, segmentation))
+            .collect();
+        objects.extend(self.statements(&findings)?);
+        let findings = serde_json::to_value(Findings::Segmentation(found.findings.clone()))?;
+        Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
     }
-    let findings: Vec<Finding> = found
-        .findings
-        .segments
-        .iter()
-        .zip(segments)
-        .zip(written)
-        .map(|((found, segment), segmentation)| segment_finding(found, segment, segmentation))
-        .collect();
-    objects.extend(statements(order, production, source, &findings)?);
-    let findings = serde_json::to_value(Findings::Segmentation(found.findings.clone()))?;
-    Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
+
+    fn classification(
+        &self,
+        classified: &Classified,
+        underlay: Option<&Array3<f32>>,
+    ) -> Result<Made, MakeError> {
+        let (found, source) = (&classified.findings, self.source);
+        let mut objects = Vec::new();
+        if let Some(heatmap) = classified.heatmap.as_ref().filter(|_| self.order.package.writes.heatmap) {
+            let slices = heatmap.first_slice..heatmap.first_slice + heatmap.values.len_of(Axis(0));
+            let input = HeatmapInput {
+                production: self.production,
+                source,
+                id: "answer",
+                title: &found.classes[found.winner].name,
+                first_frame: heatmap.first_slice,
+                heat: heatmap.values.view(),
+                underlay: underlay.map(|voxels| voxels.slice_axis(Axis(0), slices.into())),
+            };
+            objects.push(self.object(results::heatmap(&input)?, "heatmap", 0));
+        }
+        let finding = Finding::Classification(Classification {
+            id: "answer".to_owned(),
+            question: question(),
+            classes: found
+                .classes
+                .iter()
+                .map(|class| ClassProbability { class: class.code.clone(), probability: class.probability })
+                .collect(),
+            chosen: found.winner,
+            threshold: None,
+            calibration: None,
+            region: None,
+            point: Some(Point {
+                frame: found.key_slice,
+                row: source.rows() / 2,
+                column: source.columns() / 2,
+            }),
+            heatmap: objects.first().map(|object: &Object| object.encoded.reference.clone()),
+        });
+        objects.extend(self.statements(&[finding])?);
+        let findings = serde_json::to_value(Findings::Classification(found.clone()))?;
+        Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
+    }
+
+    fn not_analysed(&self, reason: &str) -> Result<Made, MakeError> {
+        let finding = Finding::NotAnalysed { reason: reason.to_owned() };
+        let objects = self.statements(&[finding])?;
+        let findings = json!({ "outcome": "not_analysed", "reason": reason });
+        Ok(Made { outcome: ledger::Outcome::NotAnalysed, findings, objects })
+    }
+
+    /// The report, and the summary page where it is asked for.
+    fn statements(&self, findings: &[Finding]) -> Result<Vec<Object>, MakeError> {
+        let (production, source) = (self.production, self.source);
+        let mut objects = Vec::new();
+        if self.order.package.writes.sr {
+            let predecessor = self.predecessor();
+            let input = ReportInput { production, source, procedure: None, findings, predecessor };
+            objects.push(self.object(results::report(&input)?, "sr", 0));
+        }
+        if self.form.summary {
+            let input = SummaryInput { production, source, findings };
+            objects.push(self.object(results::summary(&input)?, "summary", 0));
+        }
+        Ok(objects)
+    }
+
+    /// The older report of the same form; of another one where the form is new.
+    fn predecessor(&self) -> Option<&Reference> {
+        let predecessors = self.order.predecessors;
+        let same = predecessors.iter().find(|older| older.profile == self.production.profile.name);
+        same.or_else(|| predecessors.first()).map(|older| &older.report)
+    }
+
+    fn object(&self, encoded: Encoded, role: &'static str, part: u32) -> Object {
+        Object { encoded, role, profile: self.production.profile.name.clone(), part }
+    }
 }
 
 pub(crate) fn segment(found: &Found) -> Segment {
@@ -141,96 +255,13 @@ fn measurements(measures: &Measures) -> Vec<Measurement> {
     .collect()
 }
 
-fn classification(
-    order: &Order<'_>,
-    production: &Production,
-    source: &Source,
-    classified: &Classified,
-    underlay: Option<&Array3<f32>>,
-) -> Result<Made, MakeError> {
-    let found = &classified.findings;
-    let mut objects = Vec::new();
-    if let Some(heatmap) = classified.heatmap.as_ref().filter(|_| order.package.writes.heatmap) {
-        let slices = heatmap.first_slice..heatmap.first_slice + heatmap.values.len_of(Axis(0));
-        let input = HeatmapInput {
-            production,
-            source,
-            id: "answer",
-            title: &found.classes[found.winner].name,
-            first_frame: heatmap.first_slice,
-            heat: heatmap.values.view(),
-            underlay: underlay.map(|voxels| voxels.slice_axis(Axis(0), slices.into())),
-        };
-        objects.push(object(results::heatmap(&input)?, "heatmap", &production.profile, 0));
-    }
-    let finding = Finding::Classification(Classification {
-        id: "answer".to_owned(),
-        question: question(),
-        classes: found
-            .classes
-            .iter()
-            .map(|class| ClassProbability { class: class.code.clone(), probability: class.probability })
-            .collect(),
-        chosen: found.winner,
-        threshold: None,
-        calibration: None,
-        region: None,
-        point: Some(Point { frame: found.key_slice, row: source.rows() / 2, column: source.columns() / 2 }),
-        heatmap: objects.first().map(|object: &Object| object.encoded.reference.clone()),
-    });
-    objects.extend(statements(order, production, source, &[finding])?);
-    let findings = serde_json::to_value(Findings::Classification(found.clone()))?;
-    Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
-}
-
 /// What a classifier is asked, as its report and its correction name it.
 pub(crate) fn question() -> Code {
     Code::new("121071", "DCM", "Finding")
 }
 
-fn not_analysed(
-    order: &Order<'_>,
-    production: &Production,
-    source: &Source,
-    reason: &str,
-) -> Result<Made, MakeError> {
-    let finding = Finding::NotAnalysed { reason: reason.to_owned() };
-    let objects = statements(order, production, source, &[finding])?;
-    let findings = json!({ "outcome": "not_analysed", "reason": reason });
-    Ok(Made { outcome: ledger::Outcome::NotAnalysed, findings, objects })
-}
-
-/// The report, and the summary page where the package asks for one.
-fn statements(
-    order: &Order<'_>,
-    production: &Production,
-    source: &Source,
-    findings: &[Finding],
-) -> Result<Vec<Object>, MakeError> {
-    let mut objects = Vec::new();
-    if order.package.writes.sr {
-        let predecessor = order.predecessor.as_ref();
-        let input = ReportInput { production, source, procedure: None, findings, predecessor };
-        objects.push(object(results::report(&input)?, "sr", &production.profile, 0));
-    }
-    if order.package.writes.summary {
-        let input = SummaryInput { production, source, findings };
-        objects.push(object(results::summary(&input)?, "summary", &production.profile, 0));
-    }
-    Ok(objects)
-}
-
-fn object(encoded: Encoded, role: &'static str, profile: &Profile, part: u32) -> Object {
-    Object { encoded, role, profile: profile.name.clone(), part }
-}
-
-pub(crate) fn production(order: &Order<'_>) -> Production {
+pub(crate) fn production(order: &Order<'_>, form: &Settled) -> Production {
     let package = order.package;
-    let segmentation = match package.writes.seg {
-        Some(SegKind::Labelmap) => SegmentationType::LabelMap,
-        Some(SegKind::Fractional) => SegmentationType::Fractional,
-        Some(SegKind::Binary) | None => SegmentationType::Binary,
-    };
     Production {
         identity: order.identity.clone(),
         algorithm: Algorithm {
@@ -247,6 +278,6 @@ pub(crate) fn production(order: &Order<'_>) -> Production {
         } else {
             IntendedUse::Stated
         },
-        profile: Profile { segmentation, ..Profile::default() },
+        profile: form.profile.clone(),
     }
 }

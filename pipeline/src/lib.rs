@@ -24,6 +24,7 @@ mod config;
 mod destination;
 mod encode;
 mod explain;
+mod form;
 mod job_key;
 mod keep;
 mod kill_point;
@@ -46,6 +47,7 @@ pub use clock::Clock;
 pub use config::{Leases, Part, PipelineConfig, Retries};
 pub use destination::{DestinationConfig, DestinationKind, StoreProof};
 pub use explain::{Explanation, HoldView, SeriesView, StackView, explain_study};
+pub use form::Form;
 pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};
 pub use notify::{

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     analysis::{self, AnalysisError, Answer, ChannelFiles, Underlay},
     encode::{self, MakeError, Order},
+    form::Settled,
     job_key::job_key,
     picture::{self, SeriesPicture},
     routing::{Because, ChosenStack, route},
@@ -125,8 +126,9 @@ pub fn read_once(
             identity: Identity { installation: order.installation, job_key: key(model, &channels)? },
             written_at: order.written_at,
             package: model.package(),
+            forms: &[Settled::of_package(model.package())],
             files: &first,
-            predecessor: None,
+            predecessors: &[],
         },
         &analysis,
     )?;

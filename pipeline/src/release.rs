@@ -10,51 +10,45 @@ use tracing::info;
 
 use crate::{
     config::PipelineConfig,
+    destination::DestinationConfig,
+    form::{self, Offered},
     kill_point::{self, KillPoint},
     plan::PlannedJob,
 };
 
-/// The deliveries of a result under the policy of its package.
+/// The deliveries of a result under the policy of its package: to each destination the objects of
+/// the form that it wants.
 pub(crate) fn deliveries(
     config: &PipelineConfig,
     package: Option<&Package>,
     model: &str,
-    artifacts: impl IntoIterator<Item = ArtifactId>,
+    offered: &[Offered<'_>],
 ) -> Vec<NewDelivery> {
     match package.map(|package| package.writes.policy) {
-        Some(Policy::Write) => to_all(config, model, artifacts),
+        Some(Policy::Write) => to_each(config, model, |destination| {
+            let profiles = offered.iter().map(|object| object.profile);
+            let profile = form::chosen(&destination.form, package, profiles);
+            let of_form = offered.iter().filter(|object| Some(object.profile) == profile);
+            of_form.map(|object| object.id).collect()
+        }),
         // A package that is gone cannot say that its results may leave by themselves.
         Some(Policy::HoldForReview | Policy::Shadow) | None => Vec::new(),
     }
 }
 
-/// One delivery for each object and each destination that the site allows for the model.
-pub(crate) fn to_all(
+/// One delivery for each destination that the site allows for the model, and each object for it.
+pub(crate) fn to_each(
     config: &PipelineConfig,
     model: &str,
-    artifacts: impl IntoIterator<Item = ArtifactId>,
+    objects_for: impl Fn(&DestinationConfig) -> Vec<ArtifactId>,
 ) -> Vec<NewDelivery> {
-    let rule = config.site_rules.iter().find(|rule| rule.model == model);
-    let allowed = |name: &str| {
-        let listed = rule.and_then(|rule| rule.destinations.as_ref());
-        listed.is_none_or(|listed| listed.iter().any(|one| one == name))
+    let to = |destination: &DestinationConfig| {
+        let name = destination.name.clone();
+        objects_for(destination)
+            .into_iter()
+            .map(move |object| NewDelivery { destination: name.clone(), parcel: Parcel::Artifact(object) })
     };
-    let destinations: Vec<&str> = config
-        .destinations
-        .iter()
-        .map(|destination| destination.name.as_str())
-        .filter(|name| allowed(name))
-        .collect();
-    let to_each = |artifact: ArtifactId| {
-        destinations
-            .iter()
-            .map(move |name| NewDelivery {
-                destination: (*name).to_owned(),
-                parcel: Parcel::Artifact(artifact),
-            })
-            .collect::<Vec<_>>()
-    };
-    artifacts.into_iter().flat_map(to_each).collect()
+    config.destinations_of(model).flat_map(to).collect()
 }
 
 /// The guard for a job whose series are whole now.
@@ -72,7 +66,9 @@ pub(crate) async fn release_computed(
 ) -> Result<(), ledger::Error> {
     let Some(result) = ledger.result_of_job(job.id).await? else { return Ok(()) };
     let artifacts = ledger.artifacts(result.id).await?;
-    let deliveries = deliveries(config, package, &job.model.id, artifacts.iter().map(|artifact| artifact.id));
+    let offered: Vec<Offered<'_>> =
+        artifacts.iter().map(|artifact| Offered { id: artifact.id, profile: &artifact.profile }).collect();
+    let deliveries = deliveries(config, package, &job.model.id, &offered);
     let released = match ledger.release_job(job.id, guard, &deliveries, config.clock.now()).await {
         Ok(released) => released,
         // Another node released it, or it was superseded meanwhile.

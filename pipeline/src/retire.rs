@@ -1,12 +1,12 @@
 //! Tells archives which of the objects that they hold are superseded.
 //!
 //! Only once the newer objects were seen at the same destination: an archive that hides what a
-//! note names must not be left with nothing. The note of a result is written once, lies in the
-//! spool before the ledger knows it, and travels through the outbox behind what it speaks of.
+//! note names must not be left with nothing. A note names what the destination itself was sent; it is
+//! written once for each form of a result, lies in the spool before the ledger knows it, and travels through the outbox behind what it speaks of.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use ledger::{Artifact, Ledger, ResultId, ResultRow, SupersededAt, Topic};
+use ledger::{Artifact, DeliveryState, Ledger, ResultId, ResultRow, SupersededAt, Topic};
 use results::{Encoded, Identity, Reference, Superseded};
 use spool::{InstanceKey, Spool};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ const SLOW_TICK: Duration = Duration::from_secs(2);
 /// Destinations that are told in one round.
 const TOLD_MAX: u32 = 50;
 /// Objects that a note names; what a person wrote about them stays.
-const NAMED: [&str; 4] = ["seg", "sr", "heatmap", "summary"];
+const NAMED: [&str; 5] = ["seg", "map", "sr", "heatmap", "summary"];
 const NOTE: &str = "superseding-note";
 
 /// Tells until it is told to stop.
@@ -106,12 +106,14 @@ impl Retirer {
 
     async fn tell(&self, due: &SupersededAt) -> Result<(), NoteError> {
         let now = self.config.clock.now();
-        if self.ledger.superseding_note(due.result).await?.is_some() {
-            self.ledger.tell_superseded(due, None, now).await?;
+        let objects = self.sent(due.result, &due.destination).await?;
+        let profile = &head(&objects).ok_or(NoteError::Lacks("object"))?.profile;
+        if self.ledger.superseding_note(due.result, profile).await?.is_some() {
+            self.ledger.tell_superseded(due, profile, None, now).await?;
         } else {
-            let object = self.write_note(due).await?;
+            let object = self.write_note(due, &objects).await?;
             let kept = keep::keep(&self.ledger, &self.spool, vec![object]).await?;
-            self.ledger.tell_superseded(due, kept.artifacts.first(), now).await?;
+            self.ledger.tell_superseded(due, profile, kept.artifacts.first(), now).await?;
             for receipt in kept.receipts {
                 self.spool.recorded(receipt);
             }
@@ -121,10 +123,10 @@ impl Retirer {
         Ok(())
     }
 
-    async fn write_note(&self, due: &SupersededAt) -> Result<Object, NoteError> {
-        let (old, objects) = self.result(due.result).await?;
-        let (new, successors) = self.result(due.successor).await?;
-        let head = head(&objects).ok_or(NoteError::Lacks("object"))?;
+    async fn write_note(&self, due: &SupersededAt, objects: &[Artifact]) -> Result<Object, NoteError> {
+        let (old, new) = (self.result(due.result).await?, self.result(due.successor).await?);
+        let successors = self.sent(due.successor, &due.destination).await?;
+        let head = head(objects).ok_or(NoteError::Lacks("object"))?;
         let successor = head_reference(&successors).ok_or(NoteError::Lacks("successor"))?;
         let identity = self.identity(&old).await?;
         let asked_at = self.ledger.job(new.job).await?.ok_or(NoteError::Lacks("job"))?.created_at;
@@ -147,9 +149,23 @@ impl Retirer {
         Ok(Object { encoded: note.await??, role: NOTE, profile: head.profile.clone(), part: 0 })
     }
 
-    async fn result(&self, id: ResultId) -> Result<(ResultRow, Vec<Artifact>), NoteError> {
-        let row = self.ledger.result(id).await?.ok_or(NoteError::Lacks("result"))?;
-        Ok((row, self.ledger.artifacts(id).await?))
+    async fn result(&self, id: ResultId) -> Result<ResultRow, NoteError> {
+        self.ledger.result(id).await?.ok_or(NoteError::Lacks("result"))
+    }
+
+    /// The objects of a result that a destination has, or will have.
+    async fn sent(&self, result: ResultId, destination: &str) -> Result<Vec<Artifact>, NoteError> {
+        let mut sent = Vec::new();
+        for artifact in self.ledger.artifacts(result).await? {
+            let deliveries = self.ledger.deliveries_of(artifact.id).await?;
+            let is_sent = deliveries.iter().any(|delivery| {
+                delivery.destination == destination && delivery.state != DeliveryState::Dropped
+            });
+            if is_sent {
+                sent.push(artifact);
+            }
+        }
+        Ok(sent)
     }
 
     async fn identity(&self, result: &ResultRow) -> Result<Identity, NoteError> {

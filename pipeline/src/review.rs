@@ -8,7 +8,7 @@
 mod documents;
 mod given;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use imaging::Code;
 use inference::package::Policy;
@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::{
     config::PipelineConfig,
+    form::{self, GIVEN},
     keep::{self, KeepObjectsError, KeptObjects},
     look::Looker,
     release,
@@ -176,13 +177,30 @@ impl Desk<'_> {
         if self.is_shadow(row) {
             return Ok(Vec::new());
         }
-        let about: Vec<&Artifact> = match decision {
-            ReviewDecision::Undo => documents::of_last_review(artifacts),
-            _ => artifacts.iter().filter(|artifact| artifact.review.is_none()).collect(),
+        let got = self.got(artifacts).await?;
+        let model = self.looker.registry.get(&format!("{}@{}", row.model_id, row.model_version));
+        let package = model.as_ref().map(|model| model.package());
+        let last: Vec<ArtifactId> =
+            documents::of_last_review(artifacts).iter().map(|artifact| artifact.id).collect();
+        let is_about = |artifact: &Artifact| match decision {
+            ReviewDecision::Undo => last.contains(&artifact.id),
+            _ => artifact.review.is_none(),
         };
-        let is_known = self.is_any_sent(&about).await?;
-        let leave = leaving(decision, is_known, &about, new);
-        Ok(release::to_all(&self.looker.config, &row.model_id, leave))
+        Ok(release::to_each(&self.looker.config, &row.model_id, |destination| {
+            let has = |artifact: &&Artifact| got.contains(&(artifact.id, destination.name.clone()));
+            // what it got before decides; a change of the configuration does not
+            let before = artifacts.iter().filter(has).map(|artifact| artifact.profile.as_str());
+            let before = form::chosen(&destination.form, package, before);
+            let all = artifacts.iter().map(|artifact| artifact.profile.as_str());
+            let profile = before.or_else(|| form::chosen(&destination.form, package, all));
+            let is_for_it = |of: &str| of == GIVEN || Some(of) == profile;
+            let about: Vec<&Artifact> = artifacts
+                .iter()
+                .filter(|artifact| is_about(artifact) && is_for_it(&artifact.profile))
+                .collect();
+            let new: Vec<&NewArtifact> = new.iter().filter(|document| is_for_it(&document.profile)).collect();
+            leaving(decision, about.iter().any(has), &about, &new)
+        }))
     }
 
     fn is_shadow(&self, row: &ResultRow) -> bool {
@@ -190,14 +208,15 @@ impl Desk<'_> {
         model.is_some_and(|model| model.package().writes.policy == Policy::Shadow)
     }
 
-    async fn is_any_sent(&self, artifacts: &[&Artifact]) -> Result<bool, ledger::Error> {
+    /// Which of the objects each destination has, or will have.
+    async fn got(&self, artifacts: &[Artifact]) -> Result<BTreeSet<(ArtifactId, String)>, ledger::Error> {
+        let mut got = BTreeSet::new();
         for artifact in artifacts {
             let deliveries = self.ledger.deliveries_of(artifact.id).await?;
-            if deliveries.iter().any(|delivery| delivery.state != DeliveryState::Dropped) {
-                return Ok(true);
-            }
+            let alive = deliveries.into_iter().filter(|delivery| delivery.state != DeliveryState::Dropped);
+            got.extend(alive.map(|delivery| (artifact.id, delivery.destination)));
         }
-        Ok(false)
+        Ok(got)
     }
 
     /// Takes documents of a review that did not come about out of the spool. What a doctor
@@ -233,15 +252,15 @@ fn key_of(row: &ResultRow, document: &NewArtifact) -> InstanceKey {
     }
 }
 
-/// `about` is what the review speaks of; `is_known` says whether a destination has (or will
-/// have) any of it. Nobody is told that something was rejected which he never got.
+/// What leaves for one destination. `about` is what the review speaks of; `is_known` says whether it
+/// has (or will have) any of it. Nobody is told that something was rejected which he never got.
 fn leaving(
     decision: &ReviewDecision,
     is_known: bool,
     about: &[&Artifact],
-    new: &[NewArtifact],
+    new: &[&NewArtifact],
 ) -> Vec<ArtifactId> {
-    let is_sayable = |document: &&NewArtifact| is_known || !documents::is_retraction(&document.role);
+    let is_sayable = |document: &&&NewArtifact| is_known || !documents::is_retraction(&document.role);
     let new = new.iter().filter(is_sayable).map(|document| document.id);
     let with = |role: Option<&str>| {
         let wanted = about.iter().filter(move |artifact| role.is_none_or(|role| artifact.role == role));
@@ -307,7 +326,8 @@ mod tests {
             let document = documents.iter().find(|one| one.id == *id).map(|one| one.role.as_str());
             own.or(document).unwrap()
         };
-        let left = leaving(decision, is_known, &about, &documents);
+        let new: Vec<&NewArtifact> = documents.iter().collect();
+        let left = leaving(decision, is_known, &about, &new);
         assert_eq!(left.iter().map(role_of).collect::<Vec<_>>(), expect);
     }
 

@@ -21,7 +21,8 @@ use crate::{
     analysis::{Analysis, ChannelFiles},
     config::PipelineConfig,
     destination::chain,
-    encode::{self, Made, Order},
+    encode::{self, Made, Order, Predecessor},
+    form::{self, Offered},
     keep::{self, KeepObjectsError},
     kill_point::{self, KillPoint},
     look::Looker,
@@ -211,7 +212,8 @@ impl Worker {
         files: Vec<std::path::PathBuf>,
         analysis: Analysis,
     ) -> Result<Made, Trouble> {
-        let predecessor = self.predecessor(claimed).await?;
+        let predecessors = self.predecessors(claimed).await?;
+        let forms = form::wanted(&self.config, model.package());
         let job = &claimed.job;
         let identity = Identity { installation: self.config.installation, job_key: job.key.clone() };
         let written_at = self.config.local_time(job.created_at);
@@ -219,7 +221,9 @@ impl Worker {
             .ok_or_else(|| Trouble::cannot_pass("the time of the job cannot be written as a date"))?;
         let model = model.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let order = Order { identity, written_at, package: model.package(), files: &files, predecessor };
+            let package = model.package();
+            let (forms, files, predecessors) = (&forms, &files, &predecessors);
+            let order = Order { identity, written_at, package, forms, files, predecessors };
             encode::make(&order, &analysis)
         });
         match made.await {
@@ -229,16 +233,23 @@ impl Worker {
         }
     }
 
-    /// The report that the new one replaces: slices came late, and this job asks again.
-    async fn predecessor(&self, claimed: &ClaimedJob) -> Result<Option<Reference>, Trouble> {
-        let Some(older) = self.ledger.result_in_force(&claimed.job.question).await? else { return Ok(None) };
+    /// The report that the new one replaces, in every form: slices came late, and this job asks again.
+    async fn predecessors(&self, claimed: &ClaimedJob) -> Result<Vec<Predecessor>, Trouble> {
+        let Some(older) = self.ledger.result_in_force(&claimed.job.question).await? else {
+            return Ok(Vec::new());
+        };
         let artifacts = self.ledger.artifacts(older.id).await?;
-        Ok(artifacts.into_iter().find(|artifact| artifact.role == "sr").map(|artifact| Reference {
-            study: artifact.study,
-            series: artifact.series,
-            sop_class: artifact.sop_class,
-            sop_instance: artifact.sop_instance,
-        }))
+        let reports = artifacts.into_iter().filter(|artifact| artifact.role == "sr");
+        let predecessor = |artifact: ledger::Artifact| Predecessor {
+            profile: artifact.profile,
+            report: Reference {
+                study: artifact.study,
+                series: artifact.series,
+                sop_class: artifact.sop_class,
+                sop_instance: artifact.sop_instance,
+            },
+        };
+        Ok(reports.map(predecessor).collect())
     }
 
     /// Keeps the objects, and completes the job in one transaction; the result leaves at
@@ -246,13 +257,16 @@ impl Worker {
     async fn finish(&self, claimed: &ClaimedJob, model: &Arc<Model>, made: Made) -> Result<(), Trouble> {
         let job = &claimed.job;
         let kept = keep::keep(&self.ledger, &self.spool, made.objects).await?;
-        let artifacts: Vec<_> = kept.artifacts.iter().map(|artifact| artifact.id).collect();
+        let offered: Vec<Offered<'_>> = kept
+            .artifacts
+            .iter()
+            .map(|artifact| Offered { id: artifact.id, profile: &artifact.profile })
+            .collect();
+        let deliveries = release::deliveries(&self.config, Some(model.package()), &job.model.id, &offered);
         let new = NewResult { outcome: made.outcome, findings: made.findings, artifacts: kept.artifacts };
         let now = self.config.clock.now();
         match self.guard(claimed).await? {
             Some(guard) => {
-                let deliveries =
-                    release::deliveries(&self.config, Some(model.package()), &job.model.id, artifacts);
                 let release = self.ledger.complete_job(claimed.lease, &new, &guard, &deliveries, now).await?;
                 kill_point::pass(KillPoint::Completed);
                 release::note(&release, job);

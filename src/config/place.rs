@@ -61,6 +61,8 @@ pub(crate) struct Destination {
     pub(crate) path: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proof: Option<StoreProof>,
+    #[serde(default, skip_serializing_if = "Form::is_open")]
+    pub(crate) form: Form,
 }
 
 /// What counts as proof that an archive keeps what it was sent by C-STORE.
@@ -70,6 +72,47 @@ pub(crate) enum StoreProof {
     Status,
     Commitment,
     CommitmentIfOffered,
+}
+
+/// How a destination wants its objects; what is not given is as the package of the model says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Form {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seg: Option<SegKind>,
+    /// Compresses label maps (RLE Lossless).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rle: Option<bool>,
+    /// Describes the background of label maps as segment 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) describe_background: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file_per_segment: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep_empty_frames: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<bool>,
+}
+
+impl Form {
+    fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn problem(&self) -> Option<(&'static str, String)> {
+        let is_other = self.seg.is_some_and(|kind| kind != SegKind::Labelmap);
+        let of_label_maps = [("form.rle", self.rle), ("form.describe_background", self.describe_background)];
+        let (key, _) = of_label_maps.into_iter().find(|(_, wanted)| is_other && *wanted == Some(true))?;
+        Some((key, "is for label maps; it needs seg = \"labelmap\"".to_owned()))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SegKind {
+    Binary,
+    Labelmap,
+    Fractional,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,14 +170,11 @@ impl Destination {
             return Some((key, format!("is missing; a destination of kind \"{kind}\" needs it")));
         }
         let stranger = given.iter().find(|(key, there)| *there && !self.kind.allows().contains(key));
-        stranger.map(|(key, _)| {
-            (
-                *key,
-                format!(
-                    "does not belong to a destination of kind \"{kind}\"; allowed: {}",
-                    self.kind.allows().join(", ")
-                ),
-            )
-        })
+        if let Some((key, _)) = stranger {
+            let allowed = self.kind.allows().join(", ");
+            let problem = format!("does not belong to a destination of kind \"{kind}\"; allowed: {allowed}");
+            return Some((key, problem));
+        }
+        self.form.problem()
     }
 }

@@ -8,9 +8,10 @@ use inference::{Demonstrations, Device, ModelId, RegistryOptions};
 use ipnet::IpNet;
 use orthanc_bridge::{Connection, Credentials, SourceConfig};
 use pipeline::{
-    DestinationConfig, DestinationKind, NoticeKind, Part, Patience, PipelineConfig, PushConfig, PushTo,
+    DestinationConfig, DestinationKind, Form, NoticeKind, Part, Patience, PipelineConfig, PushConfig, PushTo,
     ServiceAccount, SiteRule, StoreProof, SubscriberConfig, SubscriberKind,
 };
+use results::{Background, Compression, EmptyFrames, Packing, SegmentationType};
 use scp::{
     AeTitle, CalledAe, ClientCertificates, ClientOptions, CommitmentPeer, PeerRule, ScpConfig, TokenRule,
     UserPasscode,
@@ -175,7 +176,29 @@ pub(crate) fn destination(destination: &Destination, config: &Config) -> anyhow:
             DestinationKind::Cstore { peer: ClientOptions::new(address, called, calling), proof }
         }
     };
-    Ok(DestinationConfig { name: destination.name.clone(), kind })
+    Ok(DestinationConfig { name: destination.name.clone(), kind, form: form(&destination.form) })
+}
+
+fn form(form: &config::Form) -> Form {
+    Form {
+        segmentation: form.seg.map(|kind| match kind {
+            config::SegKind::Binary => SegmentationType::Binary,
+            config::SegKind::Labelmap => SegmentationType::LabelMap,
+            config::SegKind::Fractional => SegmentationType::Fractional,
+        }),
+        compression: form.rle.map(|rle| if rle { Compression::Rle } else { Compression::None }),
+        background: form
+            .describe_background
+            .map(|describe| if describe { Background::Described } else { Background::Implied }),
+        packing: form
+            .file_per_segment
+            .map(|each| if each { Packing::FilePerSegment } else { Packing::OneFile }),
+        empty_frames: form
+            .keep_empty_frames
+            .map(|keep| if keep { EmptyFrames::Keep } else { EmptyFrames::LeaveOut }),
+        parametric_map: None,
+        summary: form.summary,
+    }
 }
 
 /// Where push messages go, unless a stand-in is named.

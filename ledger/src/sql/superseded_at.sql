@@ -2,7 +2,7 @@
 -- and has not been told yet that they are superseded. The first such successor of each comes first.
 select old.result_id, delivery.destination, successor.result_id as successor_id
 from result old
-join artifact on artifact.result_id = old.result_id and artifact.role in ('seg', 'sr', 'heatmap', 'summary')
+join artifact on artifact.result_id = old.result_id and artifact.role in ('seg', 'map', 'sr', 'heatmap', 'summary')
 join delivery on delivery.artifact_id = artifact.artifact_id and delivery.state in ('sent', 'proved')
 join result successor on successor.question = old.question and successor.result_id <> old.result_id
                      and successor.released_at >= old.released_at

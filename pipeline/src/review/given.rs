@@ -15,7 +15,10 @@ use spool::InstanceKey;
 use time::OffsetDateTime;
 
 use super::{Desk, ReviewDecision, ReviewError, SegmentationFile, documents::CORRECTED_SEGMENTATION};
-use crate::encode::{self, Object, Order};
+use crate::{
+    encode::{self, Object, Order},
+    form::{GIVEN, Settled},
+};
 
 /// PS3.4 §B.5: Segmentation Storage, and Label Map Segmentation Storage.
 const SEGMENTATION_CLASSES: [&str; 2] = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"];
@@ -57,7 +60,7 @@ pub(super) async fn take(
         SegmentationFile::Nifti(bytes) => nifti(desk, row, new, &findings, bytes.clone()).await?,
     };
     let part = new.after.saturating_add(1);
-    Ok(Some(Object { encoded, role: CORRECTED_SEGMENTATION, profile: "given".to_owned(), part }))
+    Ok(Some(Object { encoded, role: CORRECTED_SEGMENTATION, profile: GIVEN.to_owned(), part }))
 }
 
 fn findings_of(row: &ResultRow) -> Option<Findings> {
@@ -125,14 +128,15 @@ async fn nifti(
     let files = source_files(desk, row).await?;
     let segments: Vec<Segment> = findings.segments.iter().map(corrected_segment).collect();
     let making = move || {
-        let order =
-            Order { identity, written_at, package: model.package(), files: &files, predecessor: None };
+        let package = model.package();
+        let form = Settled::of_package(package);
+        let order = Order { identity, written_at, package, forms: &[], files: &files, predecessors: &[] };
         let source =
             Source::read(&files).map_err(|error| unsuitable(format!("cannot use the images: {error}")))?;
         let file = temporary(&bytes, if bytes.starts_with(&[0x1f, 0x8b]) { ".nii.gz" } else { ".nii" })?;
         let mut labels =
             open_labels(file.path(), &source).map_err(|error| unsuitable(without_path(&error)))?;
-        let production = encode::production(&order);
+        let production = encode::production(&order, &form);
         let input = SegmentationInput {
             production: &production,
             source: &source,

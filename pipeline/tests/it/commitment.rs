@@ -47,7 +47,7 @@ async fn world_with(mode: &str, proof: StoreProof) -> (World, Archive) {
     let mut world = World::new().await;
     let archive = Archive::that(mode, &world).await;
     let kind = DestinationKind::Cstore { peer: archive.peer.clone(), proof };
-    world.config.destinations.push(DestinationConfig { name: "pacs".to_owned(), kind });
+    world.config.destinations.push(DestinationConfig::new("pacs", kind));
     (world, archive)
 }
 

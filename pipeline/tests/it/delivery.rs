@@ -147,7 +147,7 @@ async fn stow_stores_and_proves_by_a_search() {
     let mut world = World::new().await;
     let connection = orthanc_bridge::Connection::to(&format!("{}/dicom-web", orthanc.url())).unwrap();
     let kind = pipeline::DestinationKind::Stow { connection };
-    world.config.destinations.push(pipeline::DestinationConfig { name: "web".to_owned(), kind });
+    world.config.destinations.push(pipeline::DestinationConfig::new("web", kind));
     let running = world.start();
     let phantom = Phantom::new(1);
     world.send(&phantom.files()).await;
@@ -164,7 +164,7 @@ async fn c_store_reaches_an_archive_without_rest() {
     let address = format!("127.0.0.1:{}", orthanc.dicom_port());
     let peer = scp::ClientOptions::new(address, title(orthanc.ae_title()), title("OVERREAD"));
     let kind = pipeline::DestinationKind::Cstore { peer, proof: pipeline::StoreProof::Status };
-    world.config.destinations.push(pipeline::DestinationConfig { name: "pacs".to_owned(), kind });
+    world.config.destinations.push(pipeline::DestinationConfig::new("pacs", kind));
     let running = world.start();
     let phantom = Phantom::new(1);
     world.send(&phantom.files()).await;

@@ -6,6 +6,7 @@ mod commitment;
 mod delivery;
 mod echo;
 mod flow;
+mod forms;
 mod notices;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod phantom;

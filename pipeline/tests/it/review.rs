@@ -26,11 +26,11 @@ struct Ward {
     doctor: Reviewer,
 }
 
-fn key() -> AuditKey {
+pub(crate) fn key() -> AuditKey {
     AuditKey::new([3; 32])
 }
 
-async fn doctor(world: &World, login: &str) -> Reviewer {
+pub(crate) async fn doctor(world: &World, login: &str) -> Reviewer {
     let account = NewAccount {
         name: login.to_owned(),
         role: Role::Doctor,
@@ -103,7 +103,7 @@ async fn computed(world: &World, number: u32) -> ResultId {
     world.ledger.result_of_job(job.id).await.unwrap().unwrap().id
 }
 
-fn files_under(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
+pub(crate) fn files_under(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -116,7 +116,7 @@ fn files_under(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
     files
 }
 
-fn text(object: &DefaultDicomObject, tag: dicom_core::Tag) -> String {
+pub(crate) fn text(object: &DefaultDicomObject, tag: dicom_core::Tag) -> String {
     object.element(tag).map(|element| element.to_str().unwrap().into_owned()).unwrap_or_default()
 }
 

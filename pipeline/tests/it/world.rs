@@ -64,16 +64,14 @@ impl World {
 
     pub(crate) fn and_folder(mut self, name: &str) -> Self {
         let path = self.out(name);
-        self.config
-            .destinations
-            .push(DestinationConfig { name: name.to_owned(), kind: DestinationKind::Folder { path } });
+        self.config.destinations.push(DestinationConfig::new(name, DestinationKind::Folder { path }));
         self
     }
 
     pub(crate) fn and_orthanc(mut self, name: &str, url: &str) -> Self {
         let connection = Connection::to(url).unwrap();
         let kind = DestinationKind::Orthanc { connection };
-        self.config.destinations.push(DestinationConfig { name: name.to_owned(), kind });
+        self.config.destinations.push(DestinationConfig::new(name, kind));
         self
     }
 

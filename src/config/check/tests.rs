@@ -99,6 +99,11 @@ fn sources_and_destinations_have_what_their_kind_needs() {
         &destination("kind = 'pigeon'"),
         &["destination.0.kind", "pigeon", "orthanc", "stow", "cstore", "folder"],
     );
+    let folder =
+        |form: &str| destination(&format!("kind = 'folder'\npath = 'p'\n[destination.form]\n{form}"));
+    refused(&folder("seg = 'octree'"), &["octree", "binary", "labelmap", "fractional"]);
+    refused(&folder("segg = 'binary'"), &["segg"]);
+    refused(&folder("seg = 'binary'\nrle = true"), &["destination.0.form.rle", "labelmap"]);
     let twice = "[[destination]]\nname='d'\nkind='folder'\npath='p'\n".repeat(2);
     refused(&twice, &["destination.name", "stands twice"]);
     refused("[[source]]\nkind='orthanc'\nname='a b'\nurl='http://x'", &["source.name", "a b"]);
