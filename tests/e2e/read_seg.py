@@ -24,6 +24,13 @@ def rgb(stored):
     return [round(255 * min(max(v, 0), 1)) for v in gamma]
 
 
+def segments_of(seg, frame, groups):
+    """Numbers of the segments of a frame, each with its voxels."""
+    if seg.SegmentationType == "LABELMAP":
+        return [(int(number), frame == number) for number in np.unique(frame) if number != 0]
+    return [(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber, frame)]
+
+
 def main(seg_file, source_folder):
     seg = highdicom.seg.segread(seg_file)
     sources = {}
@@ -47,13 +54,13 @@ def main(seg_file, source_folder):
         source = sources.get(named)
         if source is None or not np.allclose(position, [float(v) for v in source.ImagePositionPatient], atol=1e-3):
             without_source += 1
-        row, column = np.nonzero(frame)
-        lps = np.array(position) + np.outer(column * columns, along_row) + np.outer(row * rows, along_column)
-        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        points.setdefault(number, []).append(lps)
-        if len(row):
-            counts = on_images.setdefault(number, {})
-            counts[f"{named}#1"] = counts.get(f"{named}#1", 0) + len(row)
+        for number, voxels in segments_of(seg, frame, groups):
+            row, column = np.nonzero(voxels)
+            lps = np.array(position) + np.outer(column * columns, along_row) + np.outer(row * rows, along_column)
+            points.setdefault(number, []).append(lps)
+            if len(row):
+                counts = on_images.setdefault(number, {})
+                counts[f"{named}#1"] = counts.get(f"{named}#1", 0) + len(row)
 
     segments = []
     for item in seg.SegmentSequence:

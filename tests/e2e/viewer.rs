@@ -16,8 +16,25 @@ type OnImages = BTreeMap<String, u64>;
 
 #[test]
 fn ohif_shows_the_overlay_where_the_model_put_it_and_the_report_beside_it() {
+    let seen = seen("");
+    let report = &seen["report"];
+    assert_eq!(report["stopped"], false, "the viewer stopped on the report");
+    let measurements = report["measurements"].as_array().expect("measurements");
+    assert!(!measurements.is_empty() && measurements.iter().all(|one| one["drawn"] == true), "{report}");
+    assert!(report.to_string().contains("Volume"), "{report}");
+}
+
+/// Colours and labels go by position there: a background among the segments would shift them.
+#[test]
+fn ohif_shows_a_label_map_in_the_same_colours_and_places() {
+    seen("[destination.form]\nseg = 'labelmap'\n");
+}
+
+/// What the viewer shows of one study, once it was seen to be what was written in that form.
+#[track_caller]
+fn seen(form: &str) -> Value {
     let orthanc = Orthanc::start();
-    let site = Site::new(&destination(&orthanc));
+    let site = Site::new(&format!("{}{form}", destination(&orthanc)));
     let service = site.serve();
     let study = Study::small(1);
     study.dcmsend(orthanc.dicom_port());
@@ -56,11 +73,7 @@ fn ohif_shows_the_overlay_where_the_model_put_it_and_the_report_beside_it() {
             "{label} is not listed"
         );
     }
-    let report = &seen["report"];
-    assert_eq!(report["stopped"], false, "the viewer stopped on the report");
-    let measurements = report["measurements"].as_array().expect("measurements");
-    assert!(!measurements.is_empty() && measurements.iter().all(|one| one["drawn"] == true), "{report}");
-    assert!(report.to_string().contains("Volume"), "{report}");
+    seen
 }
 
 fn look(orthanc: &Orthanc, study: &Study, seg: &str, sr: &str, pictures: &std::path::Path) -> Value {

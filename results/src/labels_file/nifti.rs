@@ -82,8 +82,9 @@ impl Nifti {
                 let [i, j, k] = at;
                 let is_inside =
                     (0..columns).contains(&i) && (0..rows).contains(&j) && (0..slices).contains(&k);
-                let index = (i + columns * (j + rows * k)) as usize;
-                labels.push(if is_inside { all[index] } else { L::default() });
+                // far outside the index would overflow
+                let label = is_inside.then(|| all[(i + columns * (j + rows * k)) as usize]);
+                labels.push(label.unwrap_or_default());
                 at = plus(at, lattice.column_step, 1);
             }
         }
