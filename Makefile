@@ -32,9 +32,7 @@ check: $(DENY) $(CMAKE) ## formatting, lints, documentation, licences: warnings 
 	$(DENY) --log-level error check bans licenses sources
 
 bench: runtime peers $(CMAKE) $(DICOM_RS) .tools/predict/.requirements ## measures us beside the peers, in one run on this machine
-	$(CARGO) build --release --locked
-	$(CARGO) build --release --locked --package scp --example listen
-	$(CARGO) build --release --locked --package api --example echo
+	$(CARGO) build --release --locked --workspace --bins --examples
 	OVERREAD_JOBS=10000 $(CARGO) test --release --locked --package ledger --test it -- --nocapture --test-threads 1 four_workers
 	.venv/bin/python benches/start.py
 	.venv/bin/python benches/store.py --listen target/release/examples/listen
@@ -43,8 +41,10 @@ bench: runtime peers $(CMAKE) $(DICOM_RS) .tools/predict/.requirements ## measur
 	.tools/predict/bin/python benches/predict.py
 
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
+	$(CARGO) build --workspace --locked --examples
 	OVERREAD_FAULT_RUNS=200 OVERREAD_FUZZ_SECONDS=600 OVERREAD_SOAK_SECONDS=60 OVERREAD_LONG_MEGABYTES=2048 \
-		OVERREAD_KILLS=200 $(CARGO) test --locked --package scp --package ledger --package pipeline -- --show-output
+		$(CARGO) test --workspace --locked --test it -- --show-output faults:: abuse::
+	OVERREAD_KILLS=200 $(CARGO) test --workspace --locked --test kill --test crash
 	OVERREAD_KILLS=300 $(CARGO) test --workspace --locked --test e2e -- --nocapture faults
 
 models-report: ## measures every shipped model on held-out phantoms, into its card

@@ -38,12 +38,13 @@ use segment::{Kind, Leftover, Note, Segment};
 
 use crate::{config::Durability, outcome::InstanceKey, space::Space};
 
-/// Segments on the disk: the one in use, those that wait for the disk or the ledger, and the one
+/// Segments on the disk: the one in use, the one that waits for the disk or the ledger, and the one
 /// that is ready. When none is ready, intake waits.
-const SEGMENTS_MAX: usize = 4;
+const SEGMENTS_MAX: usize = 3;
 /// How long intake waits for a segment before it gives up on an instance.
 const SEGMENT_WAIT: Duration = Duration::from_secs(30);
-const POWER_SEGMENT_BYTES: u64 = 64 << 20;
+/// Large, so that a study comes in at the journal's pace and its files follow at the disk's.
+const POWER_SEGMENT_BYTES: u64 = 128 << 20;
 const PROCESS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Proof that an instance is in the journal until the ledger has it.
@@ -139,15 +140,14 @@ impl Journal {
             Durability::Process => PROCESS_SEGMENT_BYTES,
         });
         let generation = after.generation + 1;
-        let active = Segment::create(folder, generation, durability, segment_bytes)?;
-        Ok(Self {
+        let journal = Self {
             folder: folder.to_owned(),
             durability,
             space,
             segment_bytes,
             sequence: AtomicU64::new(after.sequence + 1),
             state: Mutex::new(State {
-                active: Some(Arc::new(active)),
+                active: None,
                 next_offset: Segment::first_offset(),
                 generation,
                 retired: VecDeque::new(),
@@ -157,7 +157,11 @@ impl Journal {
                 closed: false,
             }),
             changed: Condvar::new(),
-        })
+        };
+        // On a full disk the service starts, too: it has results to hand out, and takes nothing in.
+        let first = journal.create(generation)?;
+        journal.lock().active = first.map(Arc::new);
+        Ok(journal)
     }
 
     /// Notes that `key` is kept. `length` bytes of the draft are its file, which under power
@@ -239,6 +243,11 @@ impl Journal {
     fn reserve(&self, bytes: u64) -> io::Result<(Arc<Segment>, u64)> {
         let deadline = Instant::now() + SEGMENT_WAIT;
         let mut state = self.lock();
+        if state.segments_max == 0 {
+            // There was no room for a single one; there may be now.
+            state.segments_max = 1;
+            self.changed.notify_all();
+        }
         loop {
             if let Some(kind) = state.failure {
                 return Err(kind.into());
@@ -260,6 +269,9 @@ impl Journal {
                 state.next_offset = Segment::first_offset();
                 self.changed.notify_all();
                 continue;
+            }
+            if state.segments_max == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -311,7 +323,9 @@ impl Journal {
             false => Err(io::ErrorKind::StorageFull.into()),
         };
         match made {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
                 let mut state = self.lock();
                 state.segments_max = state.retired.len() + usize::from(state.active.is_some());
                 tracing::warn!(

@@ -324,6 +324,24 @@ fn a_deleted_instance_does_not_come_back() {
 }
 
 #[test]
+fn without_room_for_the_journal_the_spool_opens_and_takes_nothing_in() {
+    let folder = TempDir::new().unwrap();
+    let config =
+        SpoolConfig { journal_segment_bytes: Some(1 << 60), ..config(folder.path(), Durability::Power) };
+    let spool = Spool::open(config).unwrap();
+    for _ in 0..2 {
+        let mut incoming = begin(&spool, "1.2.3.4");
+        incoming.write(&dataset("1.2.3.4", "P1", 100)).unwrap();
+        let error = incoming.finish().unwrap_err();
+        assert!(matches!(error, KeepError::Full), "{error}");
+    }
+    for empty in ["tmp", "journal"] {
+        assert_eq!(files_below(&folder.path().join("spool").join(empty)), 0, "{empty}");
+    }
+    assert_eq!(spool.walk().count(), 0);
+}
+
+#[test]
 fn the_journal_goes_round_when_the_ledger_keeps_up() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Power);
