@@ -64,15 +64,13 @@ fn append_frame(bytes: &mut Vec<u8>, frame: &[u8], pixel_bytes: usize, columns: 
     let mut header = [0_u32; HEADER_WORDS];
     header[0] = pixel_bytes as u32;
     bytes.resize(start + 4 * HEADER_WORDS, 0);
-    let mut row_bytes = Vec::with_capacity(columns);
+    let mut row_bytes = Vec::new();
     for (offset, byte) in header[1..].iter_mut().zip((0..pixel_bytes).rev()) {
         // a frame for which this is too small is refused by `push`
         *offset = (bytes.len() - start) as u32;
         // §G.3.1: a code never reaches over the end of a row
         for row in frame.chunks(columns.max(1) * pixel_bytes) {
-            row_bytes.clear();
-            row_bytes.extend(row.iter().skip(byte).step_by(pixel_bytes));
-            append_row(bytes, &row_bytes);
+            append_row(bytes, every(pixel_bytes, byte, row, &mut row_bytes));
         }
         if (bytes.len() - start) % 2 == 1 {
             bytes.push(0);
@@ -81,6 +79,16 @@ fn append_frame(bytes: &mut Vec<u8>, frame: &[u8], pixel_bytes: usize, columns: 
     for (word, at) in header.iter().zip((start..).step_by(4)) {
         bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
     }
+}
+
+/// One byte of each pixel of a row; the row itself where a pixel has no other.
+fn every<'a>(pixel_bytes: usize, byte: usize, row: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    if pixel_bytes == 1 {
+        return row;
+    }
+    buffer.clear();
+    buffer.extend(row.iter().skip(byte).step_by(pixel_bytes));
+    buffer
 }
 
 fn append_row(bytes: &mut Vec<u8>, row: &[u8]) {
