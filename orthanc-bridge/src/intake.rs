@@ -42,6 +42,16 @@ pub enum IntakeError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+impl IntakeError {
+    /// Whether Orthanc answered, and could not give what it was asked for; other things it may give.
+    pub(crate) fn is_about_what_was_asked(&self) -> bool {
+        matches!(
+            self,
+            Self::Rest(RestError::Busy { .. } | RestError::Answer { .. } | RestError::Refused { .. })
+        )
+    }
+}
+
 /// Which process takes in; the ledger keeps it with each association.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -202,8 +212,9 @@ impl Intake {
             async move { self.download(instance, &memory).await }
         });
         let mut arriving = downloads.buffer_unordered(CONNECTIONS_MAX).ready_chunks(BATCH);
+        let mut failure = None;
         while let Some(batch) = arriving.next().await {
-            let (mut arrivals, mut failure) = (Vec::new(), None);
+            let mut arrivals = Vec::new();
             for arrival in batch {
                 match arrival {
                     Ok(arrival) => arrivals.extend(arrival),
@@ -211,11 +222,12 @@ impl Intake {
                 }
             }
             self.record(association, arrivals).await?;
-            if let Some(error) = failure {
-                return Err(error);
+            // One instance that Orthanc cannot give does not keep the others out.
+            if failure.as_ref().is_some_and(|error| !error.is_about_what_was_asked()) {
+                break;
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     async fn record(&self, association: AssociationId, arrivals: Vec<Arrival>) -> Result<(), IntakeError> {
@@ -232,7 +244,10 @@ impl Intake {
         let mib = u32::try_from(instance.size_bytes >> 20).unwrap_or(u32::MAX).saturating_add(1);
         let permits = mib.min(IN_MEMORY_MIB_MAX);
         let _held = memory.acquire_many(permits).await.expect("the semaphore is never closed");
-        let Some(file) = self.read_file(&instance).await? else { return Ok(None) };
+        let Some(file) = self.read_file(&instance).await? else {
+            self.must_be_gone(&instance).await?;
+            return Ok(None);
+        };
         let spool = self.spool.clone();
         let put = tokio::task::spawn_blocking(move || {
             spool.put(&file).map(|outcome| admission::settle(&spool, outcome))
@@ -247,6 +262,14 @@ impl Intake {
                     .increment(1);
                 Ok(None)
             }
+        }
+    }
+
+    /// An instance without a file is no instance that went away: its series would seem whole without it.
+    async fn must_be_gone(&self, instance: &Instance) -> Result<(), RestError> {
+        match self.orthanc.holds_instance(&instance.id).await? {
+            true => Err(self.orthanc.odd(format!("instance {} has no file", instance.id))),
+            false => Ok(()),
         }
     }
 

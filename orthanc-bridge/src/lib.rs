@@ -9,11 +9,13 @@
 //! but by [`Orthanc::upload`] and [`Orthanc::delete_instance`].
 //!
 //! Metrics: `overread_orthanc_source_up`, `overread_orthanc_instances_fetched_total`,
-//! `overread_orthanc_instances_unusable_total`, `overread_orthanc_hints_dropped_total`.
+//! `overread_orthanc_studies_failed_total`, `overread_orthanc_instances_unusable_total`, `overread_orthanc_hints_dropped_total`.
 
 mod bridge;
+mod chain;
 mod connection;
 mod feed;
+mod follower;
 mod hook;
 mod intake;
 mod orthanc;
@@ -21,6 +23,7 @@ mod proxy;
 mod rest;
 
 pub use bridge::{Bridge, BridgeHandle, SourceConfig, SourceStatus};
+pub use chain::chain;
 pub use connection::{Connection, ConnectionError, Credentials};
 pub use hook::{HOOK_BYTES_MAX, HookError};
 pub use intake::{IntakeError, Process};

@@ -303,6 +303,12 @@ impl Orthanc {
         instances.collect()
     }
 
+    /// # Errors
+    /// As [`Orthanc::system`].
+    pub async fn holds_instance(&self, id: &OrthancId) -> Result<bool, RestError> {
+        Ok(self.resource::<InstanceAnswer>(&format!("instances/{id}")).await?.is_some())
+    }
+
     /// Starts the download of an instance's file; nothing when Orthanc holds it no more.
     ///
     /// # Errors
@@ -329,6 +335,10 @@ impl Orthanc {
             Ok(_) | Err(RestError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    pub(crate) fn odd(&self, detail: String) -> RestError {
+        self.rest.odd(detail)
     }
 
     async fn resource<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Option<T>, RestError> {

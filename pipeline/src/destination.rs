@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use imaging::{SeriesUid, SopInstanceUid, StudyUid};
 use ledger::Priority;
+pub(crate) use orthanc_bridge::chain;
 use orthanc_bridge::{Connection, ConnectionError, RestError};
 
 pub(crate) use cstore::{Asked, StorePeer};
@@ -214,16 +215,4 @@ impl From<RestError> for SendError {
         let text = chain(&error);
         if error.is_refusal() { Self::Refused(text) } else { Self::Unavailable(text) }
     }
-}
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -111,6 +111,33 @@ async fn one_orthanc_that_is_down_does_not_stop_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_study_that_orthanc_cannot_give_holds_up_no_other() {
+    // What is in its memory it would give all the same.
+    let no_cache = OrthancOptions::default().set("MaximumStorageCacheSize", json!(0));
+    let orthanc = Orthanc::start_with(no_cache);
+    let world = World::new().await;
+    let bridge = world.follow(vec![source("main", &orthanc.url())]);
+    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+
+    let broken = orthanc.store(&series()[0]);
+    series()[1..5].iter().for_each(|file| drop(orthanc.store(file)));
+    // Its disk lost a file.
+    let instance = orthanc.get(broken["Path"].as_str().unwrap());
+    let uuid = instance["FileUuid"].as_str().unwrap();
+    std::fs::remove_file(orthanc.storage().join(&uuid[..2]).join(&uuid[2..4]).join(uuid)).unwrap();
+    let other = peers::workspace().join("tests/data/syntaxes/MR_small.dcm");
+    orthanc.store(&other);
+
+    world.wait_for_stable(&study_of(&other), 1).await;
+    let study = study_of(&series()[0]);
+    eventually("what is there is fetched", async || world.instances(&study).await == 4).await;
+    let evidence = world.ledger.evidence(&study).await.unwrap().unwrap();
+    assert!(evidence.series.iter().all(|series| !series.is_stable()), "it is not whole");
+    assert_eq!(bridge.handle.status()["main"].failure, None, "Orthanc itself is well");
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_named_and_the_right_one_lets_in() {
     let users = OrthancOptions::default()
         .set("AuthenticationEnabled", json!(true))

@@ -117,6 +117,11 @@ impl Orthanc {
         self.process = None;
     }
 
+    /// Where it keeps the files of its instances.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("db")
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.http_port)
     }
