@@ -13,7 +13,7 @@ DENY_VERSION := 0.20.2
 DICOM_RS := .tools/bin/dicom-storescp
 DICOM_RS_VERSION := 0.10.1
 
-.PHONY: help demo test check bench faults runtime orthanc peers models-report
+.PHONY: help demo test check bench faults runtime orthanc peers models-report models-test
 
 help: ## lists the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ bench: runtime peers $(CMAKE) $(DICOM_RS) .tools/predict/.requirements ## measur
 	.venv/bin/python benches/seg_write.py
 	.venv/bin/python benches/e2e.py
 	.tools/predict/bin/python benches/predict.py
+	python3 -m venv .tools/bench && .tools/bench/bin/pip install --quiet --requirement benches/requirements.txt
+	.venv/bin/python benches/sliding.py
+	.venv/bin/python benches/load_series.py
+	.venv/bin/python benches/tabular.py
 
 faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full length
 	$(CARGO) build --workspace --locked --examples
@@ -46,6 +50,11 @@ faults: runtime peers $(CMAKE) ## the kill and soak runs of `make test`, at full
 		$(CARGO) test --workspace --locked --test it -- --show-output faults:: abuse::
 	OVERREAD_KILLS=200 $(CARGO) test --workspace --locked --test kill --test crash
 	OVERREAD_KILLS=300 $(CARGO) test --workspace --locked --test e2e -- --nocapture faults
+
+models-test: ## the tests of the converters and phantoms, with PyTorch and XGBoost (several GB)
+	python3 -m venv .tools/models-test
+	.tools/models-test/bin/pip install --quiet --requirement models/requirements.txt
+	cd models && ../.tools/models-test/bin/python -W ignore -m unittest discover tests
 
 models-report: ## measures every shipped model on held-out phantoms, into its card
 	python3 -m venv .tools/models
