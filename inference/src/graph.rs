@@ -19,7 +19,11 @@ use ort::{
     value::{TensorElementType, TensorRef, ValueType},
 };
 
-use crate::{device::Device, runtime::Runtime};
+use crate::{
+    device::Device,
+    forest::{Forest, Input, NotTaken},
+    runtime::Runtime,
+};
 
 /// Why a graph could not be opened or run.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +96,7 @@ impl From<TensorElementType> for Element {
 /// An opened graph.
 #[derive(Debug)]
 pub(crate) struct Graph {
+    path: PathBuf,
     session: Mutex<Session>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -113,7 +118,7 @@ impl Graph {
         let session = builder.commit_from_file(path).map_err(unusable)?;
         let inputs = session.inputs().iter().map(|port| Port::new(port.name(), port.dtype())).collect();
         let outputs = session.outputs().iter().map(|port| Port::new(port.name(), port.dtype())).collect();
-        Ok(Self { session: Mutex::new(session), inputs, outputs })
+        Ok(Self { path: path.to_owned(), session: Mutex::new(session), inputs, outputs })
     }
 
     pub(crate) fn inputs(&self) -> &[Port] {
@@ -177,6 +182,21 @@ impl Graph {
             session.run(ort::inputs![input => tensor]).map_err(GraphError::Run)?
         };
         widened(&outputs, output)
+    }
+
+    /// The graph as a forest from `input` to `output`, where it is one that can be computed without a session.
+    pub(crate) fn as_forest(&self, input: &str, output: &str) -> Result<Forest, NotTaken> {
+        let unknown = || NotTaken::new("its input is none that a forest takes");
+        let port = self.input(input).ok_or_else(unknown)?;
+        let narrow = match port.element {
+            Element::F32 => true,
+            Element::F64 => false,
+            Element::Other => return Err(unknown()),
+        };
+        let columns = port.shape.get(1).and_then(|columns| usize::try_from(*columns).ok()).unwrap_or(0);
+        let file =
+            std::fs::read(&self.path).map_err(|_| NotTaken::new("its file could not be read again"))?;
+        Forest::read(&file, &Input { name: input, columns, narrow }, output)
     }
 
     /// A panic in a run leaves the session as it was: nothing of ours changes in it.

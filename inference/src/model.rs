@@ -10,8 +10,9 @@ use crate::{
     control::Control,
     device::{Device, Gate},
     error::InferenceError,
+    forest::{Forest, NotTaken},
     graph::{Graph, GraphError},
-    package::{Package, Task},
+    package::{Fusion, Package, Task},
     runtime::Runtime,
     sliding::WindowModel,
 };
@@ -30,6 +31,8 @@ pub enum ModelError {
 pub struct Model {
     package: Package,
     graphs: Vec<Graph>,
+    /// For each graph of a model of rows: the forest that it is, or why ONNX Runtime runs it.
+    forests: Vec<Result<Forest, NotTaken>>,
     gate: Arc<Gate>,
     device: Device,
 }
@@ -45,14 +48,17 @@ impl Model {
         device: Device,
         threads: NonZeroUsize,
     ) -> Result<Self, ModelError> {
-        let mut graphs = Vec::new();
+        let (mut graphs, mut forests) = (Vec::new(), Vec::new());
         for weights in &package.weights {
             let file = package.dir.join(&weights.file);
             let graph = Graph::open(runtime, &file, device, threads)?;
             ports::check(&graph, &package.task).map_err(|problem| ModelError::Mismatch { file, problem })?;
+            if let Task::Tabular(table) | Task::Fusion(Fusion { table, .. }) = &package.task {
+                forests.push(graph.as_forest(&table.input_tensor, &table.output_tensor));
+            }
             graphs.push(graph);
         }
-        Ok(Self { package, graphs, gate: runtime.gate(device), device })
+        Ok(Self { package, graphs, forests, gate: runtime.gate(device), device })
     }
 
     pub fn package(&self) -> &Package {
@@ -68,6 +74,19 @@ impl Model {
         let describe = |port: &crate::graph::Port| format!("{} {}", port.name, port.shape_text());
         let graph = &self.graphs[0];
         (graph.inputs().iter().map(describe).collect(), graph.outputs().iter().map(describe).collect())
+    }
+
+    /// What computes, for people: ONNX Runtime, or our own evaluation of trees, and why not.
+    pub fn computed_by(&self) -> String {
+        let runtime = format!("ONNX Runtime on {}", self.device);
+        let told = |forest: &Result<Forest, NotTaken>| match forest {
+            Ok(forest) => format!("{} trees in process, with the bits of ONNX Runtime", forest.trees()),
+            Err(reason) => format!("{runtime}: {reason}"),
+        };
+        match self.forests.as_slice() {
+            [] => runtime,
+            forests => forests.iter().map(told).collect::<Vec<_>>().join("; "),
+        }
     }
 
     pub(crate) fn wrong_task(&self, wanted: &'static str) -> InferenceError {
@@ -172,17 +191,55 @@ impl WindowModel for Model {
 }
 
 impl Model {
-    /// Rows in, the probability column out, mean over the ensemble.
+    /// Rows in, the graph's output out, mean over the ensemble.
     pub(crate) fn run_rows(
         &self,
         input: &str,
         rows: &ArrayD<f64>,
         output: &str,
     ) -> Result<ArrayD<f64>, InferenceError> {
+        self.mean_rows(|member| {
+            match self.forests.get(member).and_then(|forest| forest.as_ref().ok()?.run(rows.view())) {
+                Some(answers) => Ok(answers),
+                None => self.run_rows_in_session(member, input, rows, output),
+            }
+        })
+    }
+
+    /// The same by ONNX Runtime, whatever the graph is.
+    pub(crate) fn run_rows_in_sessions(
+        &self,
+        input: &str,
+        rows: &ArrayD<f64>,
+        output: &str,
+    ) -> Result<ArrayD<f64>, InferenceError> {
+        self.mean_rows(|member| self.run_rows_in_session(member, input, rows, output))
+    }
+
+    /// Only a session takes the device; rows that are computed in process wait for nobody.
+    fn run_rows_in_session(
+        &self,
+        member: usize,
+        input: &str,
+        rows: &ArrayD<f64>,
+        output: &str,
+    ) -> Result<ArrayD<f64>, InferenceError> {
         let _turn = self.gate.enter(crate::control::Urgency::Interactive);
-        let mut sum = self.graphs[0].run_rows(input, rows.view(), output)?;
-        for graph in &self.graphs[1..] {
-            sum += &graph.run_rows(input, rows.view(), output)?;
+        Ok(self.graphs[member].run_rows(input, rows.view(), output)?)
+    }
+
+    fn mean_rows(
+        &self,
+        run: impl Fn(usize) -> Result<ArrayD<f64>, InferenceError>,
+    ) -> Result<ArrayD<f64>, InferenceError> {
+        let mut sum = run(0)?;
+        for member in 1..self.graphs.len() {
+            let output = run(member)?;
+            if output.shape() != sum.shape() {
+                let (found, expected) = (output.shape().to_vec(), sum.shape().to_vec());
+                return Err(InferenceError::OutputShape { found, expected });
+            }
+            sum += &output;
         }
         // One member is not divided: its bits are the answer.
         if self.graphs.len() > 1 {

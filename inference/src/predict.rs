@@ -74,6 +74,18 @@ impl Model {
         self.run_table(table, &rows.iter().map(select).collect::<Vec<_>>())
     }
 
+    /// The same, computed by ONNX Runtime whatever the graph is.
+    pub(crate) fn probabilities_in_sessions(
+        &self,
+        table: &TabularSpec,
+        rows: &[Vec<f64>],
+    ) -> Result<Vec<f64>, InferenceError> {
+        let rows = rows.iter().map(|row| selected(table, row.clone())).collect::<Vec<_>>();
+        let Some(tensor) = tensor(table, &rows) else { return Ok(Vec::new()) };
+        let output = self.run_rows_in_sessions(&table.input_tensor, &tensor, &table.output_tensor)?;
+        positives(table, &output, rows.len())
+    }
+
     fn answer(
         &self,
         table: &TabularSpec,
@@ -94,15 +106,17 @@ impl Model {
 
     /// Runs selected columns and takes the positive class of each row.
     fn run_table(&self, table: &TabularSpec, rows: &[Vec<f64>]) -> Result<Vec<f64>, InferenceError> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let columns = table.selected.len();
-        let tensor = ArrayD::from_shape_vec(IxDyn(&[rows.len(), columns]), rows.concat());
-        let tensor = tensor.expect("each row holds the selected columns");
+        let Some(tensor) = tensor(table, rows) else { return Ok(Vec::new()) };
         let output = self.run_rows(&table.input_tensor, &tensor, &table.output_tensor)?;
         positives(table, &output, rows.len())
     }
+}
+
+/// Rows of the selected columns as the graph takes them; a graph is not run on none.
+fn tensor(table: &TabularSpec, rows: &[Vec<f64>]) -> Option<ArrayD<f64>> {
+    let shape = IxDyn(&[rows.len(), table.selected.len()]);
+    let tensor = ArrayD::from_shape_vec(shape, rows.concat()).expect("each row holds the selected columns");
+    (!rows.is_empty()).then_some(tensor)
 }
 
 /// The selected columns of a row of features, as the package says, with what is odd about it.

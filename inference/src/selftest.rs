@@ -28,6 +28,10 @@ pub enum SelfTestError {
     Input { found: Vec<usize>, expected: String },
     #[error("the self-test gave the shape {found:?}: {expected:?} was expected")]
     Shape { found: Vec<usize>, expected: Vec<usize> },
+    #[error(
+        "the trees computed in process differ from ONNX Runtime in row {row} of the self-test: please report it"
+    )]
+    NotTheSameBits { row: usize },
     #[error("the self-test failed: the output is off by {difference:e} at {at:?}, {tolerance:e} is allowed")]
     Differs { difference: f64, at: Vec<usize>, tolerance: f64 },
 }
@@ -92,6 +96,12 @@ impl Model {
         }
         let rows = input.outer_iter().map(|row| row.iter().copied().collect()).collect::<Vec<_>>();
         let probabilities = self.probabilities(table, &rows)?;
+        // Trees are computed in process on the promise that nobody can tell.
+        let in_sessions = self.probabilities_in_sessions(table, &rows)?;
+        let differs = |(one, other): (&f64, &f64)| one.to_bits() != other.to_bits();
+        if let Some(row) = probabilities.iter().zip(&in_sessions).position(differs) {
+            return Err(SelfTestError::NotTheSameBits { row });
+        }
         Ok(ArrayD::from_shape_vec(IxDyn(&[rows.len()]), probabilities).expect("each row has a probability"))
     }
 

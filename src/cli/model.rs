@@ -97,7 +97,11 @@ fn check(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
     }
     model.self_test().with_context(|| format!("{} fails its self-test", model.package().full_name()))?;
     match args.json.output() {
-        Output::Json => terminal::line(&serde_json::to_string_pretty(&facts(model.package()))?),
+        Output::Json => {
+            let mut facts = facts(model.package());
+            facts["computed_by"] = model.computed_by().into();
+            terminal::line(&serde_json::to_string_pretty(&facts)?);
+        }
         Output::Text => card(&model),
     }
     Ok(())
@@ -123,6 +127,7 @@ fn card(model: &Model) {
         format!("  task      {}", package.task.name()),
         format!("  inputs    {}", inputs.join(", ")),
         format!("  outputs   {}", outputs.join(", ")),
+        format!("  computed  by {}", model.computed_by()),
         format!("  digest    {}", package.digest),
     ];
     if package.is_demonstration() {

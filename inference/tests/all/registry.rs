@@ -173,7 +173,11 @@ fn every_shipped_package_passes_its_self_test() {
     };
     let registry = Registry::load(&models, &runtime(), options).unwrap();
     assert_eq!(registry.refused(), []);
-    assert!(registry.active().iter().any(|model| model.package().id.as_str() == "mr-brain-seg"));
+    let computed_by = |id: &str| registry.get(id).unwrap().computed_by();
+    assert_eq!(computed_by("meso"), "300 trees in process, with the bits of ONNX Runtime");
+    assert_eq!(computed_by("mm-fusion"), "150 trees in process, with the bits of ONNX Runtime");
+    assert!(computed_by("mg-expression").starts_with("ONNX Runtime on cpu: "));
+    assert_eq!(computed_by("mr-brain-seg"), "ONNX Runtime on cpu");
 }
 
 #[test]

@@ -2,19 +2,27 @@
 """Writes the tiny graphs that the tests run. Needs onnx and numpy; the same bytes each time.
 
   threshold.onnx   (1,1,z,y,x) → logits (1,2,z,y,x): label 1 where the value is above 0.5
+  later.onnx       as threshold, at 0.8
   two_series.onnx  (1,2,z,y,x) → logits (1,2,z,y,x): label 1 where the second channel is above the first
   conv.onnx        (1,1,16,16,16) → logits (1,3,16,16,16): two random convolutions, so that windows differ at their edges
   slices.onnx      (1,1,y,x) → logits (1,2,y,x): as threshold, slice by slice
+  before.onnx      (1,3,y,x) → logits (1,2,y,x): label 1 where the first channel, the slice before, is above 0.5
   classify.onnx    (1,1,y,x) → scores (1,3), features, gradients and head_weights for Grad-CAM
   forest.onnx      float64 (rows,3) → probability (rows): four trees, a side for missing values
+  boosted.onnx     float64 (rows,4) → probability (rows,1): sixty trees as models/scripts/forest_onnx.py writes XGBoost's
+  ratios.onnx      float32 (rows,3) → probability (rows,1): a ratio that a zero makes missing, then trees
 """
 import os
+import sys
 
 import numpy as np
 import onnx
 from onnx import TensorProto as T, helper as h, numpy_helper as nh
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "models", "scripts"))
+
+import forest_onnx  # noqa: E402
 
 
 def save(name, nodes, inputs, outputs, constants, domains=()):
@@ -30,13 +38,13 @@ def tensor(name, shape, kind=T.FLOAT):
     return h.make_tensor_value_info(name, kind, shape)
 
 
-def pointwise(name, channels, weights, axes):
+def pointwise(name, channels, weights, axes, bias):
     sides = ["z", "y", "x"][3 - axes:]
     ones = [1] * axes
     save(name, [h.make_node("Conv", ["input", "w", "b"], ["logits"], kernel_shape=ones)],
          [tensor("input", [1, channels] + sides)], [tensor("logits", [1, 2] + sides)],
          {"w": np.array(weights, np.float32).reshape([2, channels] + ones),
-          "b": np.array([0.5, -0.5] if channels == 1 else [0, 0], np.float32)})
+          "b": np.array(bias, np.float32)})
 
 
 def conv():
@@ -102,10 +110,56 @@ def forest():
          {"count": np.float64(len(TREES)), "axis": np.array([1])}, [("ai.onnx.ml", 3)])
 
 
+def random_tree(g, depth, leaf):
+    """A tree of uneven depth over four columns, its root first."""
+    nodes = [None]
+
+    def grow(at, left):
+        if left == 0 or g.random() < 0.15:
+            nodes[at] = forest_onnx.Node(value=leaf())
+            return
+        here = forest_onnx.Node(feature=int(g.integers(4)), threshold=np.float32(g.normal()), left=len(nodes),
+                                right=len(nodes) + 1, missing_left=bool(g.integers(2)))
+        nodes.extend([None, None])
+        nodes[at] = here
+        grow(here.left, left - 1)
+        grow(here.right, left - 1)
+
+    grow(0, depth)
+    return nodes
+
+
+def boosted():
+    g = np.random.default_rng(4)
+    trees = [random_tree(g, 5, lambda: float(np.float32(g.normal(0, 0.2)))) for _ in range(60)]
+    made = forest_onnx.graph(forest_onnx.Forest(trees, "BRANCH_LT", np.float32, start=-0.4, logistic=True), 4,
+                             mean=[0.1, 0, -0.2, 0], scale=[1, 2, 0.5, 1])
+    onnx.save(made, os.path.join(HERE, "boosted.onnx"))
+
+
+def ratios():
+    g = np.random.default_rng(5)
+    trees = forest_onnx.Forest([random_tree(g, 4, lambda: float(g.integers(2))) for _ in range(20)], "BRANCH_LEQ", np.float64)
+    votes = {(t, n): node.value for t, tree in enumerate(trees.trees) for n, node in enumerate(tree) if node.value is not None}
+    made = forest_onnx.Graph()
+    forest_onnx._ensemble(made, trees, votes, 1, "votes")
+    nodes = [h.make_node("Gather", ["given", "i0"], ["a"], axis=1), h.make_node("Gather", ["given", "i1"], ["b"], axis=1),
+             h.make_node("Equal", ["b", "zero"], ["b0"]), h.make_node("Where", ["b0", "nan", "b"], ["divisor"]),
+             h.make_node("Div", ["a", "divisor"], ["ratio"]), h.make_node("Concat", ["ratio", "given"], ["x"], axis=1),
+             *made.nodes, h.make_node("Div", ["votes", "trees"], ["probability"])]
+    save("ratios", nodes, [tensor("given", ["rows", 3])], [tensor("probability", ["rows", 1])],
+         {"i0": np.array([0]), "i1": np.array([-2]), "zero": np.float32(0), "nan": np.float32(np.nan),
+          "trees": np.array([20], np.float32)}, [("ai.onnx.ml", 3)])
+
+
 if __name__ == "__main__":
-    pointwise("threshold", 1, [-1, 1], 3)
-    pointwise("two_series", 2, [1, -1, -1, 1], 3)
-    pointwise("slices", 1, [-1, 1], 2)
+    pointwise("threshold", 1, [-1, 1], 3, [0.5, -0.5])
+    pointwise("later", 1, [-1, 1], 3, [0.8, -0.8])
+    pointwise("two_series", 2, [1, -1, -1, 1], 3, [0, 0])
+    pointwise("slices", 1, [-1, 1], 2, [0.5, -0.5])
+    pointwise("before", 3, [-1, 0, 0, 1, 0, 0], 2, [0.5, -0.5])
     conv()
     classify()
     forest()
+    boosted()
+    ratios()
