@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 pub type Point = [f64; 3];
 
+/// Lengths in a patient, mm: what lies outside is a mistake, and its squares might be infinite or nothing.
+const LENGTH_MIN: f64 = 1e-7;
+const LENGTH_MAX: f64 = 1e7;
 /// Slices are evenly spaced when each lies within this part of a step from its place.
 const UNEVEN_FRACTION: f64 = 0.05;
 /// A stack leans when its steps depart from the normal by more than this.
@@ -20,8 +23,10 @@ const OBLIQUE_DEGREES: f64 = 10.0;
 pub enum GeometryError {
     #[error("row and column directions are no two perpendicular unit vectors")]
     Orientation,
-    #[error("pixel spacing {0:?} is not positive")]
+    #[error("pixel spacing {0:?} is no length in a patient")]
     Spacing([f64; 2]),
+    #[error("the position of slice {0} is no place")]
+    Position(usize),
     #[error("there is no slice")]
     Empty,
     #[error("slices {0} and {1} lie at the same place or out of order")]
@@ -80,8 +85,13 @@ impl Grid {
         thickness: f64,
     ) -> Result<Self, GeometryError> {
         let (along_row, along_column) = directions(orientation).ok_or(GeometryError::Orientation)?;
-        if !pixel_spacing.iter().all(|spacing| *spacing > 0.0) {
+        if !pixel_spacing.iter().all(|spacing| (LENGTH_MIN..=LENGTH_MAX).contains(spacing)) {
             return Err(GeometryError::Spacing(pixel_spacing));
+        }
+        let is_nowhere =
+            |position: &Point| position.iter().any(|axis| !(-LENGTH_MAX..=LENGTH_MAX).contains(axis));
+        if let Some(slice) = positions.iter().position(is_nowhere) {
+            return Err(GeometryError::Position(slice));
         }
         let normal = cross(along_row, along_column);
         let origin = *positions.first().ok_or(GeometryError::Empty)?;
@@ -96,7 +106,7 @@ impl Grid {
         }
         let step = match positions.as_slice() {
             [first, .., last] => scale(sub(*last, *first), 1.0 / (positions.len() - 1) as f64),
-            _ => scale(normal, if thickness > 0.0 { thickness } else { 1.0 }),
+            _ => scale(normal, if (LENGTH_MIN..=LENGTH_MAX).contains(&thickness) { thickness } else { 1.0 }),
         };
         let columns =
             [scale(along_row, pixel_spacing[1]), scale(along_column, pixel_spacing[0]), step, origin];
@@ -370,10 +380,12 @@ mod tests {
         assert_eq!(build(AXIAL, [1.0, 0.0], &[0.0]), GeometryError::Spacing([1.0, 0.0]));
         assert_eq!(
             build(AXIAL, [1.0, f64::NAN], &[0.0]).to_string(),
-            "pixel spacing [1.0, NaN] is not positive"
+            "pixel spacing [1.0, NaN] is no length in a patient"
         );
         assert_eq!(build(AXIAL, [1.0; 2], &[]), GeometryError::Empty);
         assert_eq!(build(AXIAL, [1.0; 2], &[0.0, 2.0, 1.0]), GeometryError::Order(1, 2));
-        assert_eq!(build(AXIAL, [1.0; 2], &[0.0, f64::NAN]), GeometryError::Order(0, 1));
+        assert_eq!(build(AXIAL, [1.0; 2], &[0.0, f64::NAN]), GeometryError::Position(1));
+        assert_eq!(build(AXIAL, [1.0; 2], &[f64::INFINITY]), GeometryError::Position(0));
+        assert_eq!(build(AXIAL, [1e300, 1.0], &[0.0]), GeometryError::Spacing([1e300, 1.0]));
     }
 }

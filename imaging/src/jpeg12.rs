@@ -150,7 +150,7 @@ impl Decoder {
         let cosines = cosines();
         let mut bits = Bits { bytes: entropy, buffer: 0, count: 0 };
         let mut out = vec![0; self.columns * self.rows * 2];
-        let mut predicted = 0;
+        let mut predicted = 0_i32;
         let blocks_across = self.columns.div_ceil(8);
         for block in 0..blocks_across * self.rows.div_ceil(8) {
             if self.restart > 0 && block > 0 && block % self.restart == 0 {
@@ -158,7 +158,8 @@ impl Decoder {
                 predicted = 0;
             }
             let mut coefficients = [0.0; 64];
-            predicted += dc.difference(&mut bits)?;
+            // Far outside any sample already: a damaged stream, whose values are cut off below.
+            predicted = predicted.saturating_add(dc.difference(&mut bits)?);
             coefficients[0] = f64::from(predicted) * quantisation[0];
             ac.fill(&mut bits, &mut coefficients, quantisation)?;
             let corner = (block % blocks_across * 8, block / blocks_across * 8);
@@ -355,5 +356,34 @@ mod tests {
         let codestream = [&[0xff, 0xd8][..], &tables.concat(), &frame, &scan].concat();
         let samples = decode(&codestream, 8, 8).unwrap();
         assert!(samples.as_chunks::<2>().0.iter().all(|pair| u16::from_le_bytes(*pair) == 2048 + 21));
+    }
+
+    #[test]
+    fn differences_that_add_up_beyond_all_bounds_do_no_harm() {
+        let tables = [
+            &[0xff, 0xdb, 0, 67, 0][..],
+            &[1; 64],
+            // Code 0 stands for fifteen bits, and for end of block.
+            &[0xff, 0xc4, 0, 20, 0x00, 1],
+            &[0; 15],
+            &[15],
+            &[0xff, 0xc4, 0, 20, 0x10, 1],
+            &[0; 15],
+            &[0],
+        ];
+        // 100 000 blocks of 32 767 more than the one before: 0, fifteen ones, 0.
+        let side = 2536_u16;
+        let [high, low] = side.to_be_bytes();
+        let frame = [0xff, 0xc1, 0, 11, 12, high, low, high, low, 1, 1, 0x11, 0];
+        let head = [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
+        let blocks = usize::from(side / 8).pow(2);
+        let bits = (0..blocks * 17).map(|bit| !matches!(bit % 17, 0 | 16)).collect::<Vec<_>>();
+        let byte = |bits: &[bool]| bits.iter().fold(0_u8, |byte, bit| byte << 1 | u8::from(*bit));
+        let scan =
+            bits.chunks(8).map(byte).flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] });
+        let scan = scan.chain([0; 8]).collect::<Vec<_>>();
+        let codestream = [&[0xff, 0xd8][..], &tables.concat(), &frame, &head, &scan].concat();
+        let samples = decode(&codestream, side.into(), side.into()).unwrap();
+        assert_eq!(samples[samples.len() - 2..], 4095_u16.to_le_bytes());
     }
 }

@@ -33,7 +33,7 @@ pub use image::{Image, ImageError, load_image};
 pub use own::{MANUFACTURER, is_own_result};
 pub use patient::{Patient, PatientIdentity};
 pub use pixel::{FRAME_PIXELS_MAX, PixelError};
-pub use regular::LabelMap;
+pub use regular::{LabelMap, nearest_onto};
 pub use scan::Broken;
 pub use series::{DerivedImages, Hole, LeftOut, Reason, Stack, Stacks, has_holes, stacks, stacks_with};
 pub use uid::{BadUid, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, UID_LENGTH_MAX, Uid};

@@ -99,6 +99,9 @@ impl PixelFormat {
             _ if is_signed => (Sample::Signed, number(tags::BITS_ALLOCATED, "Bits Allocated")?),
             _ => (Sample::Unsigned, number(tags::BITS_ALLOCATED, "Bits Allocated")?),
         };
+        if bits_allocated == 0 {
+            return Err(PixelError::Attribute { name: "Bits Allocated", tag: tags::BITS_ALLOCATED });
+        }
         let bits_stored = attribute::integer(ds, tags::BITS_STORED)
             .filter(|bits| (1..=bits_allocated).contains(bits))
             .unwrap_or(bits_allocated);

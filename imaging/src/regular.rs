@@ -7,13 +7,13 @@
 //! when slices are missing, when a step is so long that anatomy would be invented, or when it
 //! leans too far.
 
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 
 use crate::{
     geometry::{Grid, Point, dot, scale, sub},
     series::usual_step,
-    volume::{Volume, VolumeError},
+    volume::{Volume, VolumeError, check_size},
 };
 
 /// A step longer than this many usual ones is not bridged.
@@ -58,19 +58,25 @@ impl LabelMap {
         if self.grid == *target {
             return self.clone();
         }
-        let labels = by_slice(target, |row, column, slice| {
-            self.nearest(self.grid.index(target.point([column as f64, row as f64, slice as f64])))
-        });
+        let labels = nearest_onto(self.labels.view(), &self.grid, target);
         Self { grid: target.clone(), labels }
     }
+}
 
-    fn nearest(&self, index: [f64; 3]) -> u8 {
+/// Values on `source` brought to `target`: each of its voxels takes the nearest voxel's, 0 outside.
+pub fn nearest_onto<T: Copy + Default + Send + Sync>(
+    values: ArrayView3<'_, T>,
+    source: &Grid,
+    target: &Grid,
+) -> Array3<T> {
+    by_slice(target, |row, column, slice| {
+        let index = source.index(target.point([column as f64, row as f64, slice as f64]));
         let [column, row, slice] = index.map(f64::round);
         if column < 0.0 || row < 0.0 || slice < 0.0 {
-            return 0;
+            return T::default();
         }
-        self.labels.get((slice as usize, row as usize, column as usize)).copied().unwrap_or(0)
-    }
+        values.get((slice as usize, row as usize, column as usize)).copied().unwrap_or_default()
+    })
 }
 
 impl std::fmt::Debug for LabelMap {
@@ -83,7 +89,8 @@ fn regular_grid(source: &Grid) -> Result<Grid, VolumeError> {
     let normal = source.normal();
     let heights: Vec<f64> =
         source.positions.iter().map(|at| dot(sub(*at, source.origin()), normal)).collect();
-    let step = usual_step(&heights).expect("one slice alone is regular");
+    let only = || VolumeError::NotResampled("one slice has no step".to_owned());
+    let step = usual_step(&heights).ok_or_else(only)?;
     let longest = heights.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     if longest > BRIDGE_MAX * step {
         return Err(VolumeError::NotResampled(format!(
@@ -105,15 +112,16 @@ fn regular_grid(source: &Grid) -> Result<Grid, VolumeError> {
     let (left, up) = (shift(along_row, columns_before, right), shift(along_column, rows_before, down));
     let origin = [0, 1, 2].map(|axis| source.origin()[axis] + left[axis] + up[axis]);
     let covered = heights[heights.len() - 1];
-    let slices = (covered / step + 1e-6).floor() as usize + 1;
+    let slices = ((covered / step + 1e-6).floor() as usize).saturating_add(1);
     let row =
         |axis: usize| [along_row[axis] * right, along_column[axis] * down, normal[axis] * step, origin[axis]];
     let affine = [row(0), row(1), row(2), [0.0, 0.0, 0.0, 1.0]];
     let dims = [
-        source.columns() + columns_before + columns_behind,
-        source.rows() + rows_before + rows_behind,
+        source.columns().saturating_add(columns_before).saturating_add(columns_behind),
+        source.rows().saturating_add(rows_before).saturating_add(rows_behind),
         slices,
     ];
+    check_size(dims)?;
     Ok(Grid::from_affine(dims, affine))
 }
 

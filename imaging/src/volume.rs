@@ -80,6 +80,8 @@ pub enum VolumeError {
     },
     #[error("instance {sop} is a grey image, the model takes colour")]
     NotColour { sop: SopInstanceUid },
+    #[error("instance {sop} does not say how many rows and columns it has")]
+    NoSize { sop: SopInstanceUid },
     #[error("a volume of {0} voxels is larger than {VOXELS_MAX}")]
     TooLarge(u128),
     #[error("the stack cannot be resampled: {0}")]
@@ -282,10 +284,10 @@ impl Plan<'_> {
             thickness,
         )
         .map_err(|source| VolumeError::Geometry { series: first.series.clone(), source })?;
-        let voxels: u128 = grid.dims.iter().map(|edge| *edge as u128).product();
-        if voxels > VOXELS_MAX as u128 {
-            return Err(VolumeError::TooLarge(voxels));
+        if grid.dims.contains(&0) {
+            return Err(VolumeError::NoSize { sop: first.sop_instance.clone() });
         }
+        check_size(grid.dims)?;
         Ok(grid)
     }
 
@@ -312,6 +314,12 @@ impl Plan<'_> {
         }
         Ok(voxels)
     }
+}
+
+/// Refuses what would not fit a volume, before there is memory for it.
+pub(crate) fn check_size(dims: [usize; 3]) -> Result<(), VolumeError> {
+    let voxels = dims.iter().fold(1_u128, |voxels, edge| voxels.saturating_mul(*edge as u128));
+    if voxels > VOXELS_MAX as u128 { Err(VolumeError::TooLarge(voxels)) } else { Ok(()) }
 }
 
 /// The values of a slice that mean nothing, and the lowest that means something.

@@ -1,12 +1,13 @@
 //! The series of one study as a model's channels, checked and made regular.
 
-use imaging::{Grid, LabelMap, Volume};
+use imaging::{Grid, LabelMap, VOXELS_MAX, Volume};
 use ndarray::Array3;
 
 use crate::{
     deidentified::Deidentified,
     error::InferenceError,
     fitness::unfit,
+    image::placement,
     package::{Fitness, ImageInput},
 };
 
@@ -64,6 +65,9 @@ pub(crate) fn prepare(
             Err(error) => return Ok(Err(error.to_string())),
         }
     }
+    if let Some(reason) = too_large(input, &volumes[0].grid) {
+        return Ok(Err(reason));
+    }
     let frame = |volume: &Volume| volume.header.facts.frame_of_reference.clone();
     let stranger =
         volumes.iter().position(|volume| frame(volume) != frame(&volumes[0]) || frame(volume).is_none());
@@ -74,4 +78,16 @@ pub(crate) fn prepare(
         ))),
         None => Ok(Ok(Channels { volumes, irregular_source })),
     }
+}
+
+/// A spacing that is far from the truth asks for more memory than there is.
+fn too_large(input: &ImageInput, grid: &Grid) -> Option<String> {
+    let lens = placement::place(input, grid).map(|axis| axis.len);
+    let voxels = lens.iter().map(|len| *len as f64).product::<f64>();
+    (voxels > VOXELS_MAX as f64).then(|| {
+        let [x, y, z] = grid.spacing();
+        format!(
+            "voxels of {x:.3} × {y:.3} × {z:.3} mm would become {voxels:.1e} of the model's, at most {VOXELS_MAX} are computed"
+        )
+    })
 }

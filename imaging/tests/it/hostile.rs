@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use imaging::{Header, load_image, load_volumes};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
+use dicom_dictionary_std::tags;
+use imaging::{Header, Volume, VolumeError, load_image, load_volume, load_volumes};
 use proptest::prelude::*;
 
 use crate::data;
@@ -27,7 +29,8 @@ fn use_file(bytes: &[u8]) {
     std::fs::write(&path, bytes).unwrap();
     let image = load_image(&path, 1);
     if let Ok(header) = Header::read_file(&path) {
-        let volumes = load_volumes(&[(header, path)]);
+        let volumes: Result<Vec<_>, _> = load_volumes(&[(header, path)])
+            .and_then(|volumes| volumes.into_iter().map(Volume::regular).collect());
         // Errors are expected; they must be printable.
         if let Err(error) = volumes {
             assert!(!error.to_string().is_empty());
@@ -129,4 +132,74 @@ fn an_image_larger_than_its_pixels_is_refused_before_it_is_allocated() {
     std::fs::write(&path, bytes).unwrap();
     let error = load_image(&path, 1).unwrap_err().to_string();
     assert!(error.contains("the pixel data ends inside the frame"), "{error}");
+}
+
+/// MR_small with some of its attributes written anew.
+fn changed(changes: &[(Tag, VR, PrimitiveValue)]) -> Vec<u8> {
+    let mut object = dicom_object::open_file(data::folder("syntaxes").join("MR_small.dcm")).unwrap();
+    for (tag, vr, value) in changes {
+        object.put(DataElement::new(*tag, *vr, value.clone()));
+    }
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn attributes_that_make_no_sense_do_no_harm() {
+    for tag in [
+        tags::ROWS,
+        tags::COLUMNS,
+        tags::SAMPLES_PER_PIXEL,
+        tags::BITS_ALLOCATED,
+        tags::BITS_STORED,
+        tags::HIGH_BIT,
+        tags::PIXEL_REPRESENTATION,
+        tags::PLANAR_CONFIGURATION,
+    ] {
+        for value in [0_u16, 1, 3, 7, 8, 12, 17, 32, 33, 64, 65535] {
+            use_file(&changed(&[(tag, VR::US, PrimitiveValue::from(value))]));
+        }
+    }
+    for tag in [
+        tags::PIXEL_SPACING,
+        tags::IMAGE_POSITION_PATIENT,
+        tags::IMAGE_ORIENTATION_PATIENT,
+        tags::SLICE_THICKNESS,
+        tags::SPACING_BETWEEN_SLICES,
+        tags::RESCALE_SLOPE,
+        tags::RESCALE_INTERCEPT,
+        tags::PIXEL_PADDING_VALUE,
+    ] {
+        for text in
+            ["", "0", "-1", "nan", "inf", "1e300", "x", "1e-300\\inf\\nan", "1\\1e300\\-1e300\\0\\1\\0"]
+        {
+            use_file(&changed(&[(tag, VR::DS, PrimitiveValue::from(text))]));
+        }
+    }
+    for frames in ["0", "-1", "4294967295", "x"] {
+        use_file(&changed(&[(tags::NUMBER_OF_FRAMES, VR::IS, PrimitiveValue::from(frames))]));
+    }
+}
+
+#[test]
+fn a_leaning_stack_of_tiny_pixels_is_refused_before_it_is_allocated() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = (1..=4).map(|slice| {
+        let path = folder.path().join(format!("{slice}.dcm"));
+        let position = format!("{}\\0\\{}", slice * 50, slice * 100);
+        let text = |text: &str| PrimitiveValue::from(text);
+        let bytes = changed(&[
+            (tags::SOP_INSTANCE_UID, VR::UI, text(&format!("1.2.3.{slice}"))),
+            (tags::INSTANCE_NUMBER, VR::IS, text(&slice.to_string())),
+            (tags::IMAGE_POSITION_PATIENT, VR::DS, text(&position)),
+            (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, text("1\\0\\0\\0\\1\\0")),
+            (tags::PIXEL_SPACING, VR::DS, text("1e-6\\1e-6")),
+        ]);
+        std::fs::write(&path, bytes).unwrap();
+        (Header::read_file(&path).unwrap(), path)
+    });
+    let volume = load_volume(&sources.collect::<Vec<_>>()).unwrap();
+    let error = volume.regular().map(|volume| volume.grid.dims).unwrap_err();
+    assert!(matches!(error, VolumeError::TooLarge(_)), "{error}");
 }

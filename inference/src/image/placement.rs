@@ -65,7 +65,7 @@ impl AxisMap {
     /// Centre to centre: the first voxel stays, as many follow as come closest to the last.
     fn spaced(self, old_mm: f64, new_mm: f64) -> Self {
         let steps = (self.source_len - 1) as f64 * old_mm / new_mm;
-        let inner = steps.round_ties_even() as usize + 1;
+        let inner = (steps.round_ties_even() as usize).saturating_add(1);
         Self { scale: new_mm / old_mm, inner, len: inner, ..self }
     }
 

@@ -169,3 +169,11 @@ fn a_slice_model_sees_every_slice() {
     assert_eq!(found.findings.segments[0].measures.unwrap().voxels, 7 * 5 * 8);
     assert_eq!(found.findings.windows_run, 40);
 }
+
+#[test]
+fn a_spacing_beyond_reason_is_not_analysed_and_takes_no_memory() {
+    let affine = [[1e7, 0.0, 0.0, 0.0], [0.0, 1e7, 0.0, 0.0], [0.0, 0.0, 1e7, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    let huge = volume_on(Grid::from_affine([20, 20, 20], affine), Array3::zeros((20, 20, 20)));
+    let reason = reason(&segmentation("spacing_mm = [1.0, 1.0, 1.0]", ""), vec![huge], "threshold.onnx");
+    assert!(reason.ends_with("of the model's, at most 1073741824 are computed"), "{reason}");
+}
