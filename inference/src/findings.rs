@@ -41,6 +41,10 @@ pub enum Findings {
 #[derive(Debug, Clone)]
 pub struct Segmentation {
     pub labels: LabelMap,
+    /// For each segment of the findings, in their order: how likely the model holds each voxel of the source grid to
+    /// be of it, (slice, row, column), before small pieces are dropped and holes filled. Only where the
+    /// package's results need it: it is one more volume in f32 for each segment.
+    pub probabilities: Option<Vec<Array3<f32>>>,
     pub findings: SegmentationFindings,
 }
 

@@ -10,9 +10,27 @@ use rayon::prelude::*;
 use crate::{
     error::InferenceError,
     image::placement::{AxisMap, Tap},
-    package::{Activation, Decision, SegmentationOutput},
+    package::{Activation, Decision, Label, SegmentationOutput},
     sliding::{Plane, PlaneSink},
 };
+
+/// What is kept of the planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Labels,
+    /// Beside the labels, for each segment how likely each voxel is.
+    Probabilities,
+}
+
+/// What became of the planes, on the source grid: (slice, row, column).
+#[derive(Debug)]
+pub(crate) struct Projected {
+    pub(crate) labels: Array3<u8>,
+    pub(crate) probabilities: Option<Vec<Array3<f32>>>,
+}
+
+/// Numbers before the activation that make the background certain and overflow in none.
+const CERTAIN: [f32; 2] = [0.0, f32::MIN / 4.0];
 
 /// Collects a label map on the source grid from planes in the tensor's order.
 #[derive(Debug)]
@@ -20,8 +38,8 @@ pub(crate) struct Projection<'a> {
     output: &'a SegmentationOutput,
     /// The label of each channel of the output.
     label_of: [u8; 256],
-    /// Grids coincide: no mean, no activation needed for an arg-max.
-    is_exact: bool,
+    /// Grids coincide: no mean, no activation needed for an arg-max. Then planes are kept as the model gave them.
+    is_raw: bool,
     /// Source sheets along the tensor's first axis with their place in it, in its order.
     sheets: Vec<(usize, f64)>,
     next_sheet: usize,
@@ -31,26 +49,32 @@ pub(crate) struct Projection<'a> {
     columns: Vec<Option<Tap>>,
     source_axes: [usize; 3],
     labels: Array3<u8>,
+    probabilities: Option<Vec<Array3<f32>>>,
 }
 
 impl<'a> Projection<'a> {
     /// `dims` are those of the source grid: columns, rows, slices.
-    pub(crate) fn new(output: &'a SegmentationOutput, axes: &[AxisMap; 3], dims: [usize; 3]) -> Self {
+    pub(crate) fn new(
+        output: &'a SegmentationOutput,
+        axes: &[AxisMap; 3],
+        dims: [usize; 3],
+        keep: Keep,
+    ) -> Self {
         let place = |sheet: usize| axes[0].tensor(sheet).map(|at| (sheet, at));
         let mut sheets = (0..axes[0].source_len()).filter_map(place).collect::<Vec<_>>();
         sheets.sort_by(|one, other| one.1.total_cmp(&other.1));
         let mut label_of = [0; 256];
         for label in &output.labels {
-            let channel = match output.decision {
-                Decision::Argmax => label.value,
-                Decision::Threshold(_) => label.value - 1,
-            };
-            label_of[usize::from(channel)] = label.value;
+            label_of[channel_of(output, label)] = label.value;
         }
+        let dims = [dims[2], dims[1], dims[0]];
+        let probabilities = output.labels.iter().map(|_| Array3::zeros(dims));
         Self {
             output,
             label_of,
-            is_exact: axes.iter().all(AxisMap::is_exact),
+            is_raw: axes.iter().all(AxisMap::is_exact)
+                && output.decision == Decision::Argmax
+                && output.activation != Activation::None,
             sheets,
             next_sheet: 0,
             next_plane: 0,
@@ -58,22 +82,23 @@ impl<'a> Projection<'a> {
             rows: axes[1].tensor_taps(),
             columns: axes[2].tensor_taps(),
             source_axes: axes.map(|axis| axis.source_axis),
-            labels: Array3::zeros([dims[2], dims[1], dims[0]]),
+            labels: Array3::zeros(dims),
+            probabilities: (keep == Keep::Probabilities).then(|| probabilities.collect()),
         }
     }
 
-    /// The labels (slice, row, column).
-    pub(crate) fn into_labels(self) -> Array3<u8> {
-        self.labels
+    pub(crate) fn finish(self) -> Projected {
+        Projected { labels: self.labels, probabilities: self.probabilities }
     }
 
     fn activate(&self, plane: Plane<'_>) -> Result<Array3<f32>, InferenceError> {
         let Plane { mut values, weights } = plane;
-        let raw = self.is_exact && self.output.decision == Decision::Argmax;
-        if !raw {
+        if self.is_raw {
+            blank(&mut values, &weights, CERTAIN);
+        } else {
             activate(self.output.activation, &mut values);
             let background = if self.output.decision == Decision::Argmax { 1.0 } else { 0.0 };
-            blank(&mut values, &weights, background);
+            blank(&mut values, &weights, [background, 0.0]);
         }
         // A weight or an overflow gone wrong must not pass for background.
         if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(InferenceError::NotFinite) }
@@ -99,6 +124,14 @@ impl<'a> Projection<'a> {
             let [slow, middle, fast] = self.source_axes.map(|axis| 2 - axis);
             let mut labels = self.labels.view_mut().permuted_axes([slow, middle, fast]);
             assign(labels.index_axis_mut(Axis(0), sheet), &decided);
+            if let Some(mut probabilities) = self.probabilities.take() {
+                for (label, segment) in self.output.labels.iter().zip(&mut probabilities) {
+                    let mut segment = segment.view_mut().permuted_axes([slow, middle, fast]);
+                    let likely = self.probabilities_of_sheet(values, channel_of(self.output, label));
+                    assign(segment.index_axis_mut(Axis(0), sheet), &likely);
+                }
+                self.probabilities = Some(probabilities);
+            }
             self.next_sheet += 1;
         }
     }
@@ -115,6 +148,36 @@ impl<'a> Projection<'a> {
             }
         });
         sheet
+    }
+
+    fn probabilities_of_sheet(&self, values: &Array3<f32>, channel: usize) -> Vec<f32> {
+        let width = self.columns.len();
+        let mut sheet = vec![0.0; self.rows.len() * width];
+        if channel >= values.dim().0 {
+            return sheet;
+        }
+        sheet.par_chunks_mut(width.max(1)).zip(&self.rows).for_each(|(likely, row)| {
+            let Some(row) = row else { return };
+            for (likely, column) in likely.iter_mut().zip(&self.columns) {
+                if let Some(column) = column {
+                    *likely = self.probability(values, channel, row, column).clamp(0.0, 1.0);
+                }
+            }
+        });
+        sheet
+    }
+
+    fn probability(&self, values: &Array3<f32>, channel: usize, row: &Tap, column: &Tap) -> f32 {
+        let value = |channel| bilinear(values, channel, row, column);
+        match self.output.activation {
+            Activation::Sigmoid if self.is_raw => sigmoid(value(channel)),
+            Activation::Softmax if self.is_raw => {
+                let highest = (0..values.dim().0).map(value).fold(f32::NEG_INFINITY, f32::max);
+                let sum = (0..values.dim().0).map(|channel| (value(channel) - highest).exp()).sum::<f32>();
+                (value(channel) - highest).exp() / sum
+            }
+            _ => value(channel),
+        }
     }
 
     fn decide(&self, values: &Array3<f32>, row: &Tap, column: &Tap) -> u8 {
@@ -159,17 +222,29 @@ fn bilinear(values: &Array3<f32>, channel: usize, row: &Tap, column: &Tap) -> f3
     if row.weight == 0.0 { low } else { low + (line(row.high) - low) * row.weight as f32 }
 }
 
-fn assign(mut sheet: ArrayViewMut2<'_, u8>, decided: &[u8]) {
-    for (label, decided) in sheet.iter_mut().zip(decided) {
-        *label = *decided;
+fn assign<T: Copy>(mut sheet: ArrayViewMut2<'_, T>, values: &[T]) {
+    for (place, value) in sheet.iter_mut().zip(values) {
+        *place = *value;
     }
+}
+
+/// The channel of the output that speaks for a label.
+fn channel_of(output: &SegmentationOutput, label: &Label) -> usize {
+    match output.decision {
+        Decision::Argmax => label.value.into(),
+        Decision::Threshold(_) => usize::from(label.value) - 1,
+    }
+}
+
+fn sigmoid(value: f32) -> f32 {
+    1.0 / (1.0 + (-value).exp())
 }
 
 /// Turns a model's numbers (classes, …) into probabilities.
 pub(crate) fn activate(activation: Activation, values: &mut Array3<f32>) {
     match activation {
         Activation::None => {}
-        Activation::Sigmoid => values.mapv_inplace(|value| 1.0 / (1.0 + (-value).exp())),
+        Activation::Sigmoid => values.mapv_inplace(sigmoid),
         Activation::Softmax => {
             for mut voxel in values.lanes_mut(Axis(0)) {
                 let highest = voxel.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -181,11 +256,11 @@ pub(crate) fn activate(activation: Activation, values: &mut Array3<f32>) {
     }
 }
 
-/// Where no window was run the background is certain.
-fn blank(values: &mut Array3<f32>, weights: &ArrayView2<'_, f32>, background: f32) {
+/// Where no window was run the background is certain: `[background, others]` are put there.
+fn blank(values: &mut Array3<f32>, weights: &ArrayView2<'_, f32>, [background, others]: [f32; 2]) {
     for (at, _) in weights.indexed_iter().filter(|(_, weight)| **weight == 0.0) {
         for channel in 0..values.dim().0 {
-            values[[channel, at.0, at.1]] = if channel == 0 { background } else { 0.0 };
+            values[[channel, at.0, at.1]] = if channel == 0 { background } else { others };
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     measures::measure,
     model::{Model, ports},
     package::{self, Layout, Task, Window},
-    projection::Projection,
+    projection::{Keep, Projected, Projection},
     series::{self, Channels},
     slices::SliceTensors,
     sliding::{Counted, Plane, PlaneSink, WindowModel, Windows},
@@ -43,6 +43,10 @@ impl Model {
         }
     }
 
+    fn keep(&self) -> Keep {
+        if self.package().writes.needs_probabilities() { Keep::Probabilities } else { Keep::Labels }
+    }
+
     fn segment_prepared(
         &self,
         spec: &package::Segmentation,
@@ -51,13 +55,13 @@ impl Model {
     ) -> Result<Segmentation, InferenceError> {
         let volumes = channels.volumes();
         let axes = placement::place(&spec.input, &volumes[0].grid);
-        let (labels, counted) = match (&spec.window, spec.input.layout) {
+        let (projected, counted) = match (&spec.window, spec.input.layout) {
             (Some(window), _) => self.by_windows(spec, volumes, &axes, window, control)?,
             (None, Layout::Slices { .. } | Layout::Volume) => {
                 self.by_slices(spec, volumes, &axes, control)?
             }
         };
-        let on_regular = LabelMap { grid: volumes[0].grid.clone(), labels };
+        let on_regular = LabelMap { grid: volumes[0].grid.clone(), labels: projected.labels };
         let mut map = channels.onto_source(on_regular);
         clean(&mut map.labels, &map.grid, &spec.output.labels);
         let segments = (1_u16..).zip(&spec.output.labels).map(|(number, label)| {
@@ -66,7 +70,10 @@ impl Model {
         let segments = segments.collect();
         let findings =
             SegmentationFindings { segments, windows_run: counted.run, windows_skipped: counted.skipped };
-        Ok(Segmentation { labels: map, findings })
+        let probabilities = projected
+            .probabilities
+            .map(|segments| segments.into_iter().map(|values| channels.values_onto_source(values)).collect());
+        Ok(Segmentation { labels: map, probabilities, findings })
     }
 
     fn by_windows(
@@ -76,7 +83,7 @@ impl Model {
         axes: &[AxisMap; 3],
         window: &Window,
         control: &Control<'_>,
-    ) -> Result<(Array3<u8>, Counted), InferenceError> {
+    ) -> Result<(Projected, Counted), InferenceError> {
         let roi = ports::in_tensor_order(&spec.input, window.roi);
         let mut padded = *axes;
         for (axis, len) in padded.iter_mut().zip(roi) {
@@ -94,9 +101,9 @@ impl Model {
             );
         }
         let images = images.into_iter().map(|image| resample::padded(image, &padded)).collect::<Vec<_>>();
-        let mut projection = Projection::new(&spec.output, &padded, volumes[0].grid.dims);
+        let mut projection = Projection::new(&spec.output, &padded, volumes[0].grid.dims, self.keep());
         let counted = windows.run(&images, self, &mut projection, control)?;
-        Ok((projection.into_labels(), counted))
+        Ok((projection.finish(), counted))
     }
 
     fn by_slices(
@@ -105,9 +112,9 @@ impl Model {
         volumes: &[Volume],
         axes: &[AxisMap; 3],
         control: &Control<'_>,
-    ) -> Result<(Array3<u8>, Counted), InferenceError> {
+    ) -> Result<(Projected, Counted), InferenceError> {
         let tensors = SliceTensors::new(&spec.input, volumes, axes);
-        let mut projection = Projection::new(&spec.output, axes, volumes[0].grid.dims);
+        let mut projection = Projection::new(&spec.output, axes, volumes[0].grid.dims, self.keep());
         let sides = [axes[1].len, axes[2].len];
         let weights = Array2::ones(sides);
         for slice in 0..tensors.count() {
@@ -125,7 +132,7 @@ impl Model {
             })?;
             (control.progress)((slice + 1) as f32 / tensors.count() as f32);
         }
-        Ok((projection.into_labels(), Counted { run: tensors.count(), skipped: 0 }))
+        Ok((projection.finish(), Counted { run: tensors.count(), skipped: 0 }))
     }
 }
 

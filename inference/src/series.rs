@@ -39,6 +39,14 @@ impl Channels {
     pub(crate) fn onto_source(&self, map: LabelMap) -> LabelMap {
         if self.irregular_source.is_none() { map } else { map.onto(self.source_grid()) }
     }
+
+    /// Values on the regular grid as values of the source's own slices, voxel by voxel where labels come from.
+    pub(crate) fn values_onto_source(&self, values: Array3<f32>) -> Array3<f32> {
+        if self.irregular_source.is_none() {
+            return values;
+        }
+        imaging::nearest_onto(values.view(), &self.volumes[0].grid, self.source_grid())
+    }
 }
 
 /// The channels of a run, or why there is none.

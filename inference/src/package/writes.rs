@@ -33,6 +33,11 @@ pub struct Writes {
 }
 
 impl Writes {
+    /// Whether what is written holds how likely each voxel is, not only its label.
+    pub fn needs_probabilities(&self) -> bool {
+        self.seg == Some(SegKind::Fractional)
+    }
+
     pub(super) fn read(root: &Section<'_>, task: &Task) -> Result<Self, PackageError> {
         let segments = matches!(task, Task::Segmentation(_));
         let explains = matches!(task, Task::Classification(model) if model.explain.is_some());

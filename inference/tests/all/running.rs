@@ -171,6 +171,30 @@ fn a_slice_model_sees_every_slice() {
 }
 
 #[test]
+fn probabilities_are_kept_where_the_results_need_them_and_change_no_label() {
+    let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());
+    for (input, skipped) in [("", 0.0), ("spacing_mm = [1.0, 1.0, 1.1]", 0.0)] {
+        let manifest = segmentation(input, "skip_empty = true");
+        let (plain, fractional) = (Folder::new(), Folder::new());
+        let plain = findings(&plain.model("threshold.onnx", &manifest), corner_lesion());
+        let manifest = format!("{manifest}[writes]\nseg = \"fractional\"\n");
+        let found = findings(&fractional.model("threshold.onnx", &manifest), corner_lesion());
+        assert_eq!(plain.labels.labels, found.labels.labels);
+        assert!(plain.probabilities.is_none());
+        let probabilities = found.probabilities.unwrap();
+        assert_eq!((probabilities.len(), probabilities[0].dim()), (1, (40, 40, 40)));
+        // The graph gives 0.5 - x and x - 0.5; softmax of those is the sigmoid of 2x - 1.
+        let inside = probabilities[0][[5, 5, 6]];
+        assert!((inside - sigmoid(1.0)).abs() < 1e-6, "{inside}");
+        let beside = probabilities[0][[5, 12, 6]];
+        assert!((beside - sigmoid(-1.0)).abs() < 1e-6, "{beside}");
+        assert_eq!(probabilities[0][[35, 35, 35]], skipped, "no window was run there");
+        let likely = probabilities[0].mapv(|value| u8::from(value > 0.5));
+        assert_eq!(likely, found.labels.labels);
+    }
+}
+
+#[test]
 fn a_spacing_beyond_reason_is_not_analysed_and_takes_no_memory() {
     let affine = [[1e7, 0.0, 0.0, 0.0], [0.0, 1e7, 0.0, 0.0], [0.0, 0.0, 1e7, 0.0], [0.0, 0.0, 0.0, 1.0]];
     let huge = volume_on(Grid::from_affine([20, 20, 20], affine), Array3::zeros((20, 20, 20)));
