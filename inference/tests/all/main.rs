@@ -7,6 +7,8 @@ mod fixture;
 #[cfg(test)]
 mod geometry;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod registry;

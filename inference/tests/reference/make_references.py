@@ -9,6 +9,7 @@ documented convention (docs/MODELS.md), with other people's code where there is 
   zscore.npy            of volume over its nonzero voxels
   percentile.npy        of volume clipped at its 2nd and 97th percentile over nonzero voxels
   windows_input.npy     (30,36,28); windows_25.npy, windows_50.npy: labels of conv.onnx by Gaussian windows of 16
+  flips.npy             labels of windows_input at overlap 0.25 when each window is also run flipped along x, z and both
   small_input.npy       (9,20,12): smaller than a window along two axes; small.npy: its labels
   slice.npy             (20,24); cam.npy: Grad-CAM of the winning class at 20 × 24; scores.npy: its probabilities
   rows.npy              (200,2) with missing values; probabilities.npy: of forest.onnx after derivation
@@ -94,6 +95,14 @@ def sliding(run, v, roi, overlap):
     return label[tuple(slice(n // 2, n // 2 + m) for n, m in zip(pads, v.shape))]
 
 
+def flipped(run, x):
+    """The mean over a window's flips, each turned back."""
+    total = np.zeros((1, 3) + x.shape[2:], np.float32)
+    for axes in ((), (4,), (2,), (4, 2)):
+        total = total + np.flip(run(np.ascontiguousarray(np.flip(x, axes))), axes)
+    return total / np.float32(4)
+
+
 def windows():
     s = session("conv")
     run = lambda x: s.run(["logits"], {"input": x})[0]
@@ -105,6 +114,7 @@ def windows():
         else:
             save("windows_25", sliding(run, v, 16, 0.25))
             save("windows_50", sliding(run, v, 16, 0.5))
+            save("flips", sliding(lambda x: flipped(run, x), v, 16, 0.25))
 
 
 def cam():
