@@ -9,8 +9,8 @@ use inference::{Classified, Findings, Measures, Package, SegmentFinding as Found
 use ndarray::{Array3, Axis};
 use results::{
     Algorithm, ClassProbability, Classification, EncodeError, Encoded, Finding, HeatmapInput, Identity,
-    IntendedUse, Measurement, Point, Production, Quantity, Reference, ReportInput, Segment, SegmentFinding,
-    SegmentationInput, Source, SourceError, SummaryInput,
+    IntendedUse, Measurement, ParametricMapInput, Point, Production, Quantity, Reference, ReportInput,
+    Segment, SegmentFinding, SegmentationInput, Source, SourceError, SummaryInput,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -111,13 +111,17 @@ impl Writing<'_> {
     fn segmentation(&self, found: &inference::Segmentation) -> Result<Made, MakeError> {
         let segments: Vec<Segment> = found.findings.segments.iter().map(segment).collect();
         let mut objects = Vec::new();
+        let probabilities: Option<Vec<_>> = found
+            .probabilities
+            .as_ref()
+            .map(|segments| segments.iter().map(|segment| segment.view()).collect());
         let mut written = vec![None; segments.len()];
         if self.order.package.writes.seg.is_some() {
             let input = SegmentationInput {
                 production: self.production,
                 source: self.source,
                 segments: &segments,
-                probabilities: None,
+                probabilities: probabilities.as_deref(),
             };
             for (part, made) in (0_u32..).zip(results::segmentation(&input, found.labels.labels.view())?) {
                 for (place, number) in written.iter_mut().zip(&made.numbers) {
@@ -126,6 +130,15 @@ impl Writing<'_> {
                     }
                 }
                 objects.push(self.object(made.encoded, "seg", part));
+            }
+        }
+        if self.form.parametric_map {
+            for ((part, segment), probabilities) in
+                (0_u32..).zip(&segments).zip(probabilities.into_iter().flatten())
+            {
+                let (production, source) = (self.production, self.source);
+                let input = ParametricMapInput { production, source, segment, probabilities };
+                objects.push(self.object(results::parametric_map(&input)?, "map", part));
             }
         }
         let findings: Vec<Finding> = found

@@ -26,6 +26,7 @@ pub struct Form {
     pub background: Option<Background>,
     pub packing: Option<Packing>,
     pub empty_frames: Option<EmptyFrames>,
+    /// Of models whose package keeps probabilities.
     pub parametric_map: Option<bool>,
     pub summary: Option<bool>,
 }
@@ -60,7 +61,7 @@ impl Settled {
         };
         let settled = Self {
             profile,
-            parametric_map: form.parametric_map.unwrap_or(false),
+            parametric_map: form.parametric_map.unwrap_or(package.writes.parametric_map),
             summary: form.summary.unwrap_or(package.writes.summary),
         };
         if *form == Form::default() || settled == Self::of_package(package) {

@@ -91,6 +91,8 @@ pub(crate) struct Form {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep_empty_frames: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parametric_map: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<bool>,
 }
 

@@ -196,7 +196,7 @@ fn form(form: &config::Form) -> Form {
         empty_frames: form
             .keep_empty_frames
             .map(|keep| if keep { EmptyFrames::Keep } else { EmptyFrames::LeaveOut }),
-        parametric_map: None,
+        parametric_map: form.parametric_map,
         summary: form.summary,
     }
 }

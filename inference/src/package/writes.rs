@@ -27,6 +27,8 @@ pub struct Writes {
     pub heatmap: bool,
     /// A page for viewers that show neither segmentations nor reports.
     pub summary: bool,
+    /// For each segment an object with the probability of every voxel.
+    pub parametric_map: bool,
     pub policy: Policy,
     /// Instead of the model's name.
     pub series_description: Option<String>,
@@ -35,7 +37,7 @@ pub struct Writes {
 impl Writes {
     /// Whether what is written holds how likely each voxel is, not only its label.
     pub fn needs_probabilities(&self) -> bool {
-        self.seg == Some(SegKind::Fractional)
+        self.seg == Some(SegKind::Fractional) || self.parametric_map
     }
 
     pub(super) fn read(root: &Section<'_>, task: &Task) -> Result<Self, PackageError> {
@@ -46,6 +48,7 @@ impl Writes {
             sr: true,
             heatmap: explains,
             summary: false,
+            parametric_map: false,
             policy: Policy::HoldForReview,
             series_description: None,
         };
@@ -69,6 +72,12 @@ impl Writes {
             }
         }
         writes.summary = section.boolean_or("summary", false)?;
+        if let Some(field) = section.optional("parametric_map") {
+            writes.parametric_map = field.boolean()?;
+            if writes.parametric_map && !segments {
+                return Err(field.error("`writes.parametric_map` is for segmentation models only"));
+            }
+        }
         if let Some(field) = section.optional("policy") {
             writes.policy = field.choice(&[
                 ("hold-for-review", Policy::HoldForReview),

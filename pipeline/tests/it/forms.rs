@@ -12,7 +12,7 @@ use results::{EmptyFrames, SegmentationType};
 use crate::{
     phantom::Phantom,
     review::{doctor, files_under, key, text},
-    world::World,
+    world::{World, variant},
 };
 
 async fn world() -> World {
@@ -124,5 +124,35 @@ async fn notes_name_what_their_destination_got() {
             before.difference(first).filter(|uid| !notes.contains(*uid)).cloned().collect();
         assert_eq!(evidence(note), expected, "{destination}: rejected");
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probabilities_that_a_package_keeps_reach_whoever_wants_them() {
+    let mut world = World::new().await.and_folder("map").and_folder("fractional");
+    world.config.destinations[1].form = Form {
+        segmentation: Some(SegmentationType::Fractional),
+        parametric_map: Some(false),
+        ..Form::default()
+    };
+    let registry =
+        variant(&world.folder, &[("policy = \"write\"", "policy = \"write\"\nparametric_map = true")]);
+    let running = world.start_with(registry);
+    world.send(&Phantom::new(1).files()).await;
+    world.wait_for_proof("map", 3).await;
+    world.wait_for_proof("fractional", 2).await;
+
+    let [maps, fractional] = ["map", "fractional"].map(|name| objects(&world, name));
+    let of_class = |objects: &[DefaultDicomObject], class: &str| -> Vec<DefaultDicomObject> {
+        objects.iter().filter(|object| text(object, tags::SOP_CLASS_UID) == class).cloned().collect()
+    };
+    let [map] = &of_class(&maps, uids::PARAMETRIC_MAP_STORAGE)[..] else { panic!("one map") };
+    let values = map.element(tags::FLOAT_PIXEL_DATA).unwrap().to_multi_float32().unwrap();
+    assert_eq!(values.len(), 12 * 32 * 32);
+    // 12 x 12 pixels on 4 slices are bright.
+    assert_eq!(values.iter().filter(|value| **value >= 0.5).count(), 12 * 12 * 4);
+    let [segmentation] = of_modality(&fractional, "SEG")[..] else { panic!("one SEG") };
+    assert_eq!(text(segmentation, tags::SEGMENTATION_FRACTIONAL_TYPE), "PROBABILITY");
+    assert!(of_class(&fractional, uids::PARAMETRIC_MAP_STORAGE).is_empty());
     running.stop().await;
 }
