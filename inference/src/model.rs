@@ -76,6 +76,11 @@ impl Model {
         (graph.inputs().iter().map(describe).collect(), graph.outputs().iter().map(describe).collect())
     }
 
+    /// Whether rows are computed in process, so that an answer waits for no device.
+    pub fn computes_rows_in_process(&self) -> bool {
+        !self.forests.is_empty() && self.forests.iter().all(Result::is_ok)
+    }
+
     /// What computes, for people: ONNX Runtime, or our own evaluation of trees, and why not.
     pub fn computed_by(&self) -> String {
         let runtime = format!("ONNX Runtime on {}", self.device);

@@ -21,6 +21,9 @@ use crate::{
     state::AppState,
 };
 
+/// So many rows of a model in this process take less than waking a thread to compute them.
+const QUICK_ROWS: usize = 16;
+
 /// Who asks which model, for whom.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
@@ -114,12 +117,17 @@ impl Question<'_> {
         audit: Option<NewAudit>,
     ) -> ApiResult<Result<Answered, InferenceError>> {
         let begun = Instant::now();
+        let is_quick = rows.len() <= QUICK_ROWS && self.model.computes_rows_in_process();
         let (model, keep) = (Arc::clone(&self.model), self.patient_id.is_some());
         let computing = move || {
             let kept = if keep { rows.clone() } else { Vec::new() };
             model.predict_ordered(rows).map(|answers| (answers, kept))
         };
-        let computed = tokio::task::spawn_blocking(computing).await.map_err(ApiError::internal)?;
+        let computed = if is_quick {
+            computing()
+        } else {
+            tokio::task::spawn_blocking(computing).await.map_err(ApiError::internal)?
+        };
         let (answers, rows) = match computed {
             Ok(computed) => computed,
             Err(error) => return Ok(Err(error)),
