@@ -94,7 +94,10 @@ async fn a_batch_asks_no_faster_than_its_caller_could_and_goes_on_in_the_next_pr
     let id = app.post("/v1/batches").bearer(&key).json(&body).send().await.is(202).json()["id"].clone();
     let id = id.as_str().unwrap();
     let first = tokio::spawn(api::run_batches(app.state.clone()));
-    let begun = until(&app, &key, id, |batch| batch["tally"]["running"] != 0).await;
+    until(&app, &key, id, |batch| batch["tally"]["running"] == 2).await;
+    // The third would be asked for half a minute later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = app.get(&format!("/v1/batches/{id}")).bearer(&key).send().await.is(200).json();
     assert_eq!(begun["tally"], json!({ "waiting": 3, "running": 2, "succeeded": 0, "failed": 0 }));
     first.abort();
     // A process that begins anew has the same right of two.
