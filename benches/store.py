@@ -5,7 +5,8 @@ The sender replays streams that were cut into PDUs before the clock starts, with
 association and TCP_NODELAY on, so that it is not what is measured (dcmsend stalls by itself). Timed: from the first
 association request to the last release. Every receiver starts afresh for each measurement, with an empty folder, and
 every instance is counted afterwards. Files are emptied, and deleted at the end only: for some
-minutes ext4 does not use a deleted inode again but passes over it one by one, and whoever came next would pay for that. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
+minutes ext4 does not use a deleted inode again but passes over it one by one, and whoever came next would pay for that.
+A second run at once pays for the first one's end: leave six minutes between two. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
 
   process   ours, storescp --fork +B and the storescp of dicom-rs, none flushes
   power     ours (durability = "power") and storescp with file and folder flushed at each close (durable_close.c), and
