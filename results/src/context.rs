@@ -264,6 +264,23 @@ fn series(
     copy(dataset, &source.common, tags::BODY_PART_EXAMINED, &charset);
 }
 
+/// Laterality (0020,0060), Type 2C: as the source says; empty where the source leaves open what part of the body it
+/// shows, and so whether that is one of a pair.
+pub(crate) fn laterality(dataset: &mut DataSet, source: &Source) {
+    let is_said = |tag| {
+        source
+            .common
+            .get(tag)
+            .and_then(|element| element.to_str().ok())
+            .is_some_and(|text| !text.trim().is_empty())
+    };
+    if is_said(tags::LATERALITY) {
+        copy(dataset, &source.common, tags::LATERALITY, &Charset::of(&source.common));
+    } else if !is_said(tags::BODY_PART_EXAMINED) {
+        dataset.set(tags::LATERALITY, "");
+    }
+}
+
 /// Results follow their source: series 5 has its segmentation as 501.
 fn series_number(source: &Source, role: Role) -> i32 {
     const WITHOUT_SOURCE: i32 = 9000;

@@ -96,7 +96,7 @@ fn image(dataset: &mut DataSet, input: &HeatmapInput<'_>, frames: usize) {
     dataset.set_all(tags::IMAGE_TYPE, ["DERIVED", "SECONDARY"]);
     dataset.set(tags::CONVERSION_TYPE, "SYN");
     dataset.set(tags::PATIENT_ORIENTATION, "");
-    dataset.set(tags::LATERALITY, "");
+    context::laterality(dataset, input.source);
     dataset.set(tags::DERIVATION_DESCRIPTION, truncated(&description, 1024));
     dataset.set(tags::IMAGE_COMMENTS, truncated(&description, 10_240));
     dataset.set(tags::BURNED_IN_ANNOTATION, "NO");

@@ -92,7 +92,7 @@ fn image(dataset: &mut DataSet, input: &ParametricMapInput<'_>) {
     dataset.set(tags::PIXEL_PRESENTATION, "MONOCHROME");
     dataset.set(tags::RECOGNIZABLE_VISUAL_FEATURES, "NO");
     dataset.set(tags::BURNED_IN_ANNOTATION, "NO");
-    dataset.set(tags::LATERALITY, "");
+    context::laterality(dataset, source);
     dataset.set_items(tags::ACQUISITION_CONTEXT_SEQUENCE, Vec::new());
     lossy_compression(dataset, source);
     dataset.set(tags::NUMBER_OF_FRAMES, &source.frames().len().to_string());

@@ -56,6 +56,7 @@ pub fn summary(input: &SummaryInput<'_>) -> Result<Encoded, EncodeError> {
     };
     let mut dataset = context::begin(input.production, input.source, place);
     image(&mut dataset, input.production, rows);
+    context::laterality(&mut dataset, input.source);
     let mut encoded = Encoded::begin(Role::Summary, &dataset, uids::EXPLICIT_VR_LITTLE_ENDIAN)?;
     let length = 3 * COLUMNS * usize::from(rows);
     append_pixel_data(&mut encoded.bytes, VR::OB, length as u64, |bytes| {
@@ -74,7 +75,6 @@ fn image(dataset: &mut DataSet, production: &Production, rows: u16) {
     dataset.set_all(tags::IMAGE_TYPE, ["DERIVED", "SECONDARY"]);
     dataset.set(tags::CONVERSION_TYPE, "SYN");
     dataset.set(tags::PATIENT_ORIENTATION, "");
-    dataset.set(tags::LATERALITY, "");
     dataset.set(tags::DERIVATION_DESCRIPTION, truncated(&description, 1024));
     // in the sense of the attribute: nothing that identifies the patient
     dataset.set(tags::BURNED_IN_ANNOTATION, "NO");

@@ -17,6 +17,7 @@ pub(crate) const SLICES: usize = 12;
 pub(crate) struct Spec {
     pub(crate) name: &'static str,
     pub(crate) modality: &'static str,
+    pub(crate) body_part: Option<&'static str>,
     pub(crate) orientation: &'static str,
     /// Distance of slice `k` from the first along the normal.
     pub(crate) step: fn(usize) -> f64,
@@ -42,6 +43,7 @@ fn uneven(slice: usize) -> f64 {
 pub(crate) fn all() -> Vec<Spec> {
     let mr = Spec {
         name: "mr-axial",
+        body_part: None,
         modality: "MR",
         orientation: "1\\0\\0\\0\\1\\0",
         step: even,
@@ -50,7 +52,12 @@ pub(crate) fn all() -> Vec<Spec> {
     };
     vec![
         mr.clone(),
-        Spec { name: "mr-sagittal", orientation: "0\\1\\0\\0\\0\\-1", ..mr.clone() },
+        Spec {
+            name: "mr-sagittal",
+            body_part: Some("BRAIN"),
+            orientation: "0\\1\\0\\0\\0\\-1",
+            ..mr.clone()
+        },
         Spec {
             name: "mr-oblique",
             orientation: "0.939692620786\\0.342020143326\\0\\-0.1710100716628\\0.4698463103930\\-0.8660254037844",
@@ -218,6 +225,9 @@ impl Spec {
             (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
         ] {
             put(&mut dataset, tag, vr, text);
+        }
+        if let Some(part) = self.body_part {
+            put(&mut dataset, tags::BODY_PART_EXAMINED, VR::CS, part);
         }
         for (tag, number) in [
             (tags::SAMPLES_PER_PIXEL, 1),
