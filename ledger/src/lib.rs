@@ -37,6 +37,7 @@ mod intake;
 mod job;
 mod ledger;
 mod open;
+mod owed_report;
 mod page;
 mod prediction;
 mod quarantine;
@@ -86,6 +87,7 @@ pub use job::{
 };
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};
+pub use owed_report::OwedReport;
 pub use page::{Page, PageRequest};
 pub use prediction::{
     NewPrediction, NewPredictions, Prediction, PredictionFilter, PredictionReview, ReviewedPrediction,

@@ -378,12 +378,16 @@ impl Association<'_> {
             Ok(request) => request,
             Err(status) => return self.answer(context, command, status),
         };
-        self.answer(context, command, Status::SUCCESS)?;
-        let Some(report) =
-            self.shared.commitments.report_here(request, &self.agreed.calling_ae_title, implicit)
-        else {
-            return Ok(()); // it goes out on an association of ours
+        let commitments = &self.shared.commitments;
+        let is_owed = match commitments.owe(&request, &self.agreed.calling_ae_title) {
+            Ok(is_owed) => is_owed,
+            Err(status) => return self.answer(context, command, status),
         };
+        self.answer(context, command, Status::SUCCESS)?;
+        if is_owed {
+            return Ok(()); // it goes out on an association of ours
+        }
+        let report = self.shared.commitments.report(&request, implicit);
         let mut out = Vec::new();
         pdu::encode_message_part(&mut out, context, true, &report.command(1), self.agreed.peer_pdu_max);
         pdu::encode_message_part(&mut out, context, false, &report.data_set, self.agreed.peer_pdu_max);

@@ -2,19 +2,22 @@
 //!
 //! An instance is confirmed when the ledger knows it with the SOP class that was named and
 //! the spool holds it whole; what the spool holds is as durable as configured. The report
-//! goes to the requester's own listener when its address is configured, else out on the
-//! association that asked. A report that cannot be delivered is tried a few times, then
-//! dropped: the requester asks again, as the standard has it.
+//! goes to the requester's own listener when its address is configured: then the request is
+//! in the ledger before it is answered, and [`owed`] delivers, also after a restart. Else it goes
+//! out on the association that asked; when that dies, the requester asks again, as the standard has it.
 
 mod ask;
 mod elements;
+mod owed;
 
-use std::{sync::Arc, thread, time::Duration};
+use std::sync::Arc;
+
+pub(crate) use owed::{Owed, deliver_all};
 
 pub use ask::{CommitmentReport, CommitmentRequest, ask_for_commitment};
 
 use imaging::{SopInstanceUid, Uid};
-use ledger::{CommitmentOutcome, CommitmentVerdict, Ledger, Millis};
+use ledger::{CommitmentOutcome, CommitmentVerdict, Ledger, Millis, OwedReport};
 use spool::{InstanceKey, Spool};
 use tokio::runtime::Handle;
 
@@ -41,10 +44,6 @@ const FAILED_SOP_SEQUENCE: (u16, u16) = (0x0008, 0x1198);
 const REFERENCED_SOP_SEQUENCE: (u16, u16) = (0x0008, 0x1199);
 const REFERENCED_SOP_CLASS_UID: (u16, u16) = (0x0008, 0x1150);
 const REFERENCED_SOP_INSTANCE_UID: (u16, u16) = (0x0008, 0x1155);
-
-/// How often a report is tried on an association of ours, and how long between.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reference {
@@ -86,6 +85,16 @@ impl Request {
             })
             .collect::<Option<_>>()?;
         Some(Self { transaction, references })
+    }
+}
+
+impl From<&OwedReport> for Request {
+    fn from(owed: &OwedReport) -> Self {
+        let reference = |(sop_class, sop_instance): &(String, String)| Reference {
+            sop_class: sop_class.clone(),
+            sop_instance: sop_instance.clone(),
+        };
+        Self { transaction: owed.transaction.clone(), references: owed.asked.iter().map(reference).collect() }
     }
 }
 
@@ -154,28 +163,36 @@ pub(crate) struct Commitments {
     pub(crate) intake: Intake,
     pub(crate) runtime: Handle,
     pub(crate) peers: Arc<Vec<CommitmentPeer>>,
+    pub(crate) owed: Owed,
     pub(crate) own_title: AeTitle,
 }
 
 impl Commitments {
-    /// The report, when it belongs on the association that asked; else it is on its way on another.
-    pub(crate) fn report_here(
-        &self,
-        request: Request,
-        calling_ae_title: &str,
-        implicit: bool,
-    ) -> Option<Report> {
-        let Some(peer) = self.peers.iter().find(|peer| peer.ae_title.as_str() == calling_ae_title) else {
-            let verdicts = self.judge(&request);
-            return Some(Report::new(&request, &verdicts, implicit));
-        };
-        let (this, peer) = (self.clone(), peer.clone());
-        let spawned =
-            thread::Builder::new().name("commitment".to_owned()).spawn(move || this.deliver(&request, &peer));
-        if let Err(error) = spawned {
-            tracing::error!(error = %error, "a commitment report cannot be sent");
+    /// Where the report of a requester goes, when it does not belong on the association that asks.
+    fn peer(&self, requester: &str) -> Option<CommitmentPeer> {
+        self.peers.iter().find(|peer| peer.ae_title.as_str() == requester).cloned()
+    }
+
+    /// Takes a request down whose report goes out on an association of ours. False when it belongs here.
+    ///
+    /// # Errors
+    /// The status to answer the action with.
+    pub(crate) fn owe(&self, request: &Request, calling_ae_title: &str) -> Result<bool, Status> {
+        if self.peer(calling_ae_title).is_none() {
+            return Ok(false);
         }
-        None
+        self.runtime.block_on(self.owed.add(calling_ae_title, request)).map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a request for commitment cannot be taken down"
+            );
+            Status::PROCESSING_FAILURE
+        })?;
+        Ok(true)
+    }
+
+    pub(crate) fn report(&self, request: &Request, implicit: bool) -> Report {
+        Report::new(request, &self.judge(request), implicit)
     }
 
     /// Takes what a peer of ours says about objects that it was sent.
@@ -224,29 +241,13 @@ impl Commitments {
             }
         }
     }
+}
 
-    fn deliver(&self, request: &Request, peer: &CommitmentPeer) {
-        let verdicts = self.judge(request);
-        let report = Report::new(request, &verdicts, true);
-        for attempt in 1..=ATTEMPTS {
-            match self.try_deliver(&report, peer) {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(attempt, peer = %peer.ae_title, error = &error as &dyn std::error::Error, "a commitment report was not taken");
-                }
-            }
-            if attempt < ATTEMPTS {
-                thread::sleep(PAUSE);
-            }
-        }
-    }
-
-    fn try_deliver(&self, report: &Report, peer: &CommitmentPeer) -> Result<(), client::ClientError> {
-        let options =
-            client::ClientOptions::new(&peer.address, peer.ae_title.clone(), self.own_title.clone());
-        let context = client::Proposal::reversed(STORAGE_COMMITMENT_PUSH, IMPLICIT_VR_LITTLE_ENDIAN);
-        let mut client = Client::open(&options, &[context])?;
-        client.report(&report.command(1), &report.data_set)?;
-        client.release()
-    }
+/// Brings a report to its requester's own listener. Blocks.
+fn send(report: &Report, peer: &CommitmentPeer, own_title: AeTitle) -> Result<(), client::ClientError> {
+    let options = client::ClientOptions::new(&peer.address, peer.ae_title.clone(), own_title);
+    let context = client::Proposal::reversed(STORAGE_COMMITMENT_PUSH, IMPLICIT_VR_LITTLE_ENDIAN);
+    let mut client = Client::open(&options, &[context])?;
+    client.report(&report.command(1), &report.data_set)?;
+    client.release()
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Census,
     association::{self, Shared},
-    commitment::Commitments,
+    commitment::{self, Commitments, Owed},
     config::{ScpConfig, TlsConfig},
     intake::{Intake, Queue},
     tls::{Acceptor, TlsError},
@@ -112,6 +112,7 @@ impl Listener {
         let shared = Arc::new(Shared {
             commitments: Commitments {
                 spool: spool.clone(),
+                owed: Owed::new(ledger.clone(), config.node.clone()),
                 ledger,
                 intake: intake.clone(),
                 runtime: Handle::current(),
@@ -132,6 +133,7 @@ impl Listener {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             accepting.spawn(door.accept_all(listener, shutdown.clone()));
         }
+        accepting.spawn(commitment::deliver_all(shared.commitments.clone(), shutdown.clone()));
         while accepting.join_next().await.is_some() {}
         drop(shared); // with the last association the last sender of the intake queue goes
         finish(&threads, writing, grace).await;

@@ -15,6 +15,7 @@ mod jobs;
 mod leases;
 mod opening;
 mod outbox;
+mod owed_reports;
 mod people;
 mod predictions;
 mod releases;

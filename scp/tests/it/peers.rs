@@ -1,12 +1,12 @@
 //! DCMTK, pynetdicom and Orthanc as senders.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, net::TcpListener, path::PathBuf, process::Command};
 
 use ::peers::{Orthanc, OrthancOptions};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
-use crate::service::{Service, data, dcmtk, peer_script, run};
+use crate::service::{PATIENCE, Service, data, dcmtk, peer_script, run};
 
 /// The files that every sender can read, one for each SOP Instance UID, without those that lack UIDs.
 fn sendable() -> Vec<PathBuf> {
@@ -127,6 +127,24 @@ fn commitment_is_reported_to_the_requesters_own_listener() {
         &[&format!("own:{port}"), &service.port.to_string(), file.to_str().unwrap()],
     );
     assert!(output.starts_with("action 0000\nevent 1 confirmed 1 failed 0\n"), "{output}");
+}
+
+#[test]
+fn a_commitment_report_outlives_a_kill() {
+    // The requester's listener takes the connection and says nothing: the report is under way.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = silent.local_addr().unwrap().port();
+    let mut service = Service::with(&["--commitment-peer", &format!("MODALITY@127.0.0.1:{own}")]);
+    let file = sendable().remove(0);
+    let asked = peer_script("commit.py", &["later", &service.port.to_string(), file.to_str().unwrap()]);
+    assert_eq!(asked, "action 0000\n");
+    let (connection, _) = silent.accept().unwrap();
+    drop((connection, silent));
+    let requester = std::thread::spawn(move || peer_script("commit.py", &["report", &own.to_string()]));
+    service.die_and_restart();
+    assert_eq!(requester.join().unwrap(), "event 1 confirmed 1 failed 0\n");
+    let owed = || service.ledger("select count(*) from owed_report").trim() == "0";
+    ::peers::wait_until("the report is settled", PATIENCE, || owed().then_some(()));
 }
 
 #[test]
