@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     pub(crate) spool: Spool,
     pub(crate) models: Models,
+    pub(crate) retrain: Retrain,
     pub(crate) runtime: Runtime,
     pub(crate) readiness: Readiness,
     pub(crate) limits: Limits,
@@ -186,6 +187,14 @@ pub(crate) struct Database {
 pub(crate) struct Spool {
     pub(crate) url: String,
     pub(crate) min_free_bytes: ByteSize,
+}
+
+/// Training models anew, by their packages' own commands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retrain {
+    pub(crate) allow: Vec<String>,
+    pub(crate) path: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

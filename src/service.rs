@@ -45,6 +45,8 @@ pub(crate) struct Service {
     pipeline: Option<Pipeline>,
     bridge: Bridge,
     upkeep: JoinHandle<()>,
+    /// Gives back what it has not finished.
+    retrainings: Option<JoinHandle<()>>,
     anchors: Anchors,
     shutdown: CancellationToken,
     stop_within: Duration,
@@ -106,6 +108,7 @@ impl Service {
         };
         let dicom = dicom.map(|bound| bound.serve(&shutdown));
         let http_address = http.as_ref().map(http::HttpListener::address).transpose()?;
+        let mut retrainings = None;
         let http = match http {
             Some(listener) => {
                 let services = api::Services {
@@ -124,9 +127,11 @@ impl Service {
                     clock: Arc::new(Millis::now),
                     shutdown: shutdown.clone(),
                     http: settings::http(&config, listener.is_tls())?,
+                    retrain: settings::retrain(&config),
                 };
                 let state = api::AppState::new(services);
                 tokio::spawn(api::run_batches(state.clone()));
+                retrainings = Some(tokio::spawn(api::run_retrainings(state.clone())));
                 Some(listener.serve(api::router(state))?)
             }
             None => None,
@@ -142,6 +147,7 @@ impl Service {
             pipeline,
             bridge,
             upkeep,
+            retrainings,
             anchors,
             shutdown,
             stop_within,
@@ -193,7 +199,15 @@ impl Service {
                 pipeline.stopped().await;
             }
         };
-        let (dicom, http, (), ()) = tokio::join!(dicom, http, pipeline, self.bridge.stopped());
+        let retrainings = async {
+            if let Some(retrainings) = self.retrainings
+                && let Err(error) = tokio::time::timeout(self.stop_within, retrainings).await
+            {
+                warn!(%error, "a retraining did not stop in time; its lease will end");
+            }
+        };
+        let (dicom, http, (), (), ()) =
+            tokio::join!(dicom, http, pipeline, retrainings, self.bridge.stopped());
         self.upkeep.abort();
         self.anchors.note(&self.ledger, &mut None).await;
         self.ledger.close().await;

@@ -98,6 +98,11 @@ pub static RULES: &[Rule] = &[
     rule(Method::GET, "/v1/models/{id}/schema", ANYONE),
     rule(Method::POST, "/v1/models/{id}/predict", READER),
     rule(Method::POST, "/v1/models/reload", ADMIN),
+    rule(Method::POST, "/v1/models/{id}/retrain", ADMIN),
+    rule(Method::GET, "/v1/retrainings", ADMIN),
+    rule(Method::GET, "/v1/retrainings/{id}", ADMIN),
+    rule(Method::POST, "/v1/retrainings/{id}/promote", ADMIN),
+    rule(Method::POST, "/v1/retrainings/{id}/discard", ADMIN),
     rule(Method::GET, "/v1/predictions", READER),
     rule(Method::GET, "/v1/predictions/{id}", READER),
     // What clients of older systems call; see crate::compat.

@@ -36,15 +36,20 @@ impl<'a> Deeds<'a> {
         subject: impl Into<String>,
         detail: Value,
     ) -> ApiResult<()> {
-        let row = NewAudit {
+        let row = self.row(action, subject, detail);
+        self.state.ledger.add_audit(&self.state.audit_key, &row).await?;
+        Ok(())
+    }
+
+    /// The row of a deed that the ledger carries out together with it.
+    pub(crate) fn row(&self, action: &str, subject: impl Into<String>, detail: Value) -> NewAudit {
+        NewAudit {
             at: self.state.now(),
             actor: self.actor.clone(),
             action: action.to_owned(),
             subject: subject.into(),
             request_id: Some(self.request.to_string()),
             detail,
-        };
-        self.state.ledger.add_audit(&self.state.audit_key, &row).await?;
-        Ok(())
+        }
     }
 }

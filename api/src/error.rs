@@ -217,6 +217,7 @@ impl From<ledger::Error> for ApiError {
             Error::NoSuchJob(_) => Self::no_such("job"),
             Error::NoSuchResult(_) => Self::no_such("result"),
             Error::NoSuchDelivery(_) => Self::no_such("delivery"),
+            Error::NoSuchRetraining(_) => Self::no_such("retraining"),
             Error::JobState { .. } | Error::DeliveryState { .. } => {
                 Self::because(Code::Conflict, error.to_string())
             }

@@ -5,24 +5,28 @@
 //! patient has the same name in every export of an installation, so that no one stands on both sides
 //! of a split between training and test.
 
+mod gather;
+mod place;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{Seek, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
+
+pub(crate) use gather::{GatherError, gather};
+use place::{Folder, Place, Zip};
 
 use ledger::{DecidedCase, ReviewedPrediction};
 use results::{DEIDENTIFICATION_METHOD, Pseudonyms, deidentify};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{feedback, view::timestamp};
 
 /// What goes into an export, as the ledger has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reviewed {
     pub(crate) model: String,
     pub(crate) made_at: ledger::Millis,
@@ -31,9 +35,11 @@ pub(crate) struct Reviewed {
 }
 
 /// A result, its images and its segmentations.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReviewedCase {
     pub(crate) case: DecidedCase,
+    /// Whose images these are, for keeping a person's cases together; never written anywhere.
+    pub(crate) patient: String,
     pub(crate) images: Vec<PathBuf>,
     /// By what they are: `seg` of the model, or of the doctor who mended it.
     pub(crate) segmentations: Vec<(String, PathBuf)>,
@@ -85,16 +91,25 @@ pub(crate) enum ExportError {
 }
 
 /// Writes the archive; it begins where the file stands afterwards.
-pub(crate) fn write(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: File) -> Result<File, ExportError> {
-    let mut archive = Archive { zip: ZipWriter::new(into), files: Vec::new(), left_out: Vec::new() };
+pub(crate) fn zipped(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: File) -> Result<File, ExportError> {
+    write(reviewed, pseudonyms, Zip::new(into))?.finish()
+}
+
+/// Writes the same as files below an empty folder.
+pub(crate) fn unpacked(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: &Path) -> Result<(), ExportError> {
+    write(reviewed, pseudonyms, Folder::new(into)).map(drop)
+}
+
+fn write<P: Place>(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: P) -> Result<P, ExportError> {
+    let mut set = Set { place: into, files: Vec::new(), left_out: Vec::new() };
     if !reviewed.predictions.is_empty() {
-        archive.add("predictions.csv", predictions_csv(&reviewed.predictions, pseudonyms).as_bytes())?;
+        set.add("predictions.csv", predictions_csv(&reviewed.predictions, pseudonyms).as_bytes())?;
     }
     if !reviewed.cases.is_empty() {
-        archive.add("cases.csv", cases_csv(&reviewed.cases, pseudonyms).as_bytes())?;
+        set.add("cases.csv", cases_csv(&reviewed.cases, pseudonyms).as_bytes())?;
     }
     for one in &reviewed.cases {
-        archive.add_case(one, pseudonyms)?;
+        set.add_case(one, pseudonyms)?;
     }
     let manifest = Manifest {
         format: 1,
@@ -107,29 +122,23 @@ pub(crate) fn write(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: File) ->
         },
         predictions: reviewed.predictions.len(),
         cases: reviewed.cases.len(),
-        left_out: std::mem::take(&mut archive.left_out),
-        files: std::mem::take(&mut archive.files),
+        left_out: std::mem::take(&mut set.left_out),
+        files: std::mem::take(&mut set.files),
     };
     let text = serde_json::to_vec_pretty(&manifest)?;
-    archive.add("manifest.json", &text)?;
-    let mut file = archive.zip.finish()?;
-    file.rewind()?;
-    Ok(file)
+    set.add("manifest.json", &text)?;
+    Ok(set.place)
 }
 
-struct Archive {
-    zip: ZipWriter<File>,
+struct Set<P> {
+    place: P,
     files: Vec<Listed>,
     left_out: Vec<LeftOut>,
 }
 
-impl Archive {
+impl<P: Place> Set<P> {
     fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
-        let is_table = !name.ends_with(".dcm");
-        let method = if is_table { CompressionMethod::Deflated } else { CompressionMethod::Stored };
-        self.zip
-            .start_file(name, SimpleFileOptions::default().compression_method(method).large_file(true))?;
-        self.zip.write_all(bytes)?;
+        self.place.put(name, bytes)?;
         let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         self.files.push(Listed { name: name.to_owned(), bytes: bytes.len(), sha256 });
         Ok(())
@@ -200,7 +209,7 @@ fn predictions_csv(predictions: &[ReviewedPrediction], pseudonyms: &Pseudonyms) 
 
 /// What it really was. A class that somebody typed is only told where the model knows it: free text
 /// may name a person.
-fn truth(one: &ReviewedPrediction) -> String {
+pub(crate) fn truth(one: &ReviewedPrediction) -> String {
     let classes = one.prediction.answer["classes"].as_array();
     let said = classes.and_then(|classes| {
         let winner = usize::try_from(one.prediction.answer["winner"].as_u64()?).ok()?;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::view::timestamp;
 
 /// The truth that a rejection leaves open.
-const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// One group of decided results.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
@@ -106,7 +106,7 @@ impl FeedbackView {
 }
 
 /// The meaning of the class that a classifier chose, and whether it says that nothing is there.
-fn predicted(findings: &Value) -> Option<(String, bool)> {
+pub(crate) fn predicted(findings: &Value) -> Option<(String, bool)> {
     let winner = usize::try_from(findings["winner"].as_u64()?).ok()?;
     let class = &findings["classes"][winner];
     Some((meaning(&class["code"])?, class["normal"] == true))

@@ -17,6 +17,7 @@ pub(crate) mod predict;
 pub(crate) mod predictions;
 mod probes;
 mod results;
+mod retrainings;
 mod reviews;
 mod studies;
 mod users;
@@ -90,6 +91,11 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(predict::reload))
         .routes(routes!(predictions::list))
         .routes(routes!(predictions::get))
+        .routes(routes!(retrainings::ask))
+        .routes(routes!(retrainings::list))
+        .routes(routes!(retrainings::get))
+        .routes(routes!(retrainings::promote))
+        .routes(routes!(retrainings::discard))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::retry))
 }

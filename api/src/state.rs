@@ -15,6 +15,7 @@ use crate::{
     health::DestinationChecks,
     orthanc::Looked,
     reading::Readings,
+    retrain::RetrainConfig,
     tabular::ReadBodies,
 };
 
@@ -41,6 +42,7 @@ pub struct Services {
     /// Cancelled when the service stops: event streams end then, so that the server can.
     pub shutdown: CancellationToken,
     pub http: HttpConfig,
+    pub retrain: RetrainConfig,
 }
 
 /// Everything that a handler can reach; clones share it.

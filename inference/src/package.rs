@@ -15,7 +15,9 @@ mod image;
 mod intensity;
 mod manifest;
 mod output;
+mod retrain;
 mod selftest;
+mod shadow;
 mod tabular;
 mod weights;
 mod window;
@@ -42,6 +44,7 @@ pub use self::{
     output::{
         Activation, Class, ClassificationOutput, Color, Decision, Label, SegmentationOutput, SeriesRule,
     },
+    retrain::{Retrain, RetrainPlaces},
     selftest::SelfTestFiles,
     tabular::{Derived, Feature, Missing, Outside, Positive, TabularSpec},
     weights::Weights,
@@ -130,6 +133,8 @@ pub struct Package {
     pub weights: Vec<Weights>,
     pub writes: Writes,
     pub self_test: SelfTestFiles,
+    /// How it is trained anew; none: its package does not say.
+    pub retrain: Option<Retrain>,
 }
 
 impl Package {
@@ -144,7 +149,7 @@ impl Package {
         for weights in &package.weights {
             weights.verify(dir)?;
         }
-        Ok(package)
+        Ok(if shadow::is_marked(dir) { package.watching() } else { package })
     }
 
     /// Understands `text` as the `model.toml` of the package in `dir`, without looking at other files.
@@ -178,6 +183,7 @@ impl Package {
             fitness: Fitness::read(&root)?,
             writes: Writes::read(&root, &task)?,
             self_test: SelfTestFiles::read(&root)?,
+            retrain: Retrain::read(&root)?,
             id,
             task,
             weights,

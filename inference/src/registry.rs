@@ -4,6 +4,7 @@
 //! that cannot be put in service never replaces what served from its folder before, and
 //! a run that holds a model keeps it, whatever happens here.
 
+mod beside;
 mod circles;
 
 use std::{

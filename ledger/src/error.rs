@@ -1,6 +1,6 @@
 //! What can go wrong when the ledger is asked something.
 
-use crate::{DeliveryId, DeliveryState, JobId, JobState, ResultId};
+use crate::{DeliveryId, DeliveryState, JobId, JobState, ResultId, RetrainingId};
 
 /// Why a call was not carried out. Nothing of it happened.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,8 @@ pub enum Error {
     NoSuchResult(ResultId),
     #[error("there is no delivery {0}")]
     NoSuchDelivery(DeliveryId),
+    #[error("there is no retraining {0}")]
+    NoSuchRetraining(RetrainingId),
     #[error("cannot {action} job {job}: it is {state}")]
     JobState { job: JobId, state: JobState, action: &'static str },
     #[error("cannot {action} delivery {delivery}: it is {state}")]

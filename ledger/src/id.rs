@@ -102,6 +102,7 @@ uuid_kinds! {
     /// One request whose rows were predicted.
     CallId,
     BatchId,
+    RetrainingId,
 }
 
 number_kinds! {

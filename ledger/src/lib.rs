@@ -44,6 +44,7 @@ mod quarantine;
 mod replacement;
 mod result;
 mod retention;
+mod retraining;
 mod review;
 mod role;
 mod segmentation_request;
@@ -75,8 +76,8 @@ pub use feedback::{Decided, DecidedCase, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BatchId, BootId, CallId, DeliveryId, EventSeq, HoldId,
-    JobId, NodeId, PredictionId, QuarantinedId, ResultId, ReviewId, SegmentationRequestId, SessionId,
-    WorkerId,
+    JobId, NodeId, PredictionId, QuarantinedId, ResultId, RetrainingId, ReviewId, SegmentationRequestId,
+    SessionId, WorkerId,
 };
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
@@ -95,6 +96,7 @@ pub use prediction::{
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;
+pub use retraining::{NewRetraining, Retraining, RetrainingDecided, RetrainingOutcome, RetrainingState};
 pub use review::{
     Decision, NewReview, RejectionReason, Review, ReviewObjects, ReviewState, Reviewed, Reviewer, Verdict,
 };

@@ -55,12 +55,15 @@ def with_gaps(table: np.ndarray, seed: int, share: float = 0.08) -> np.ndarray:
     return np.where(gap, np.nan, table)
 
 
-def trained() -> Pipeline:
-    table, labels = rows(400, SEED)
-    pipeline = Pipeline([
+def untrained() -> Pipeline:
+    return Pipeline([
         ("features", Ratios()), ("scale", StandardScaler()),
         ("forest", RandomForestClassifier(n_estimators=TREES, class_weight="balanced", random_state=SEED, n_jobs=1))])
-    return pipeline.fit(with_gaps(table, SEED + 1), labels)
+
+
+def trained() -> Pipeline:
+    table, labels = rows(400, SEED)
+    return untrained().fit(with_gaps(table, SEED + 1), labels)
 
 
 def main(folder: Path) -> None:

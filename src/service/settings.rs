@@ -278,6 +278,10 @@ fn network(key: &str, text: &str) -> anyhow::Result<IpNet> {
     parsed.with_context(|| format!("{key} holds {text:?}, which is no address or network"))
 }
 
+pub(super) fn retrain(config: &Config) -> api::RetrainConfig {
+    api::RetrainConfig { allow: config.retrain.allow.clone(), path: config.retrain.path.clone() }
+}
+
 pub(super) fn header_limit(config: &Config) -> Duration {
     Duration::from_secs(config.limits.header_seconds.get().into())
 }

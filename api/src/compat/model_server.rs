@@ -3,6 +3,7 @@
 
 use axum::{
     extract::{Request, State},
+    http::StatusCode,
     response::Response,
 };
 
@@ -69,7 +70,12 @@ pub(crate) async fn model_info(State(state): State<AppState>, _reader: Reader) -
 
 /// Trains the default model again, where its package says how.
 #[utoipa::path(post, path = "/api/v1/retrain", tag = "compat", operation_id = "compat_v1_retrain",
-    responses((status = 409, body = Detail, description = "The package names no command that trains it")))]
-pub(crate) async fn retrain(State(state): State<AppState>, _admin: Admin) -> ApiResult<Json<Detail>> {
-    Err(rows::retrain(&state))
+    responses((status = 202, body = Detail),
+              (status = 409, body = Detail, description = "The package names no command, or this site does not allow it")))]
+pub(crate) async fn retrain(
+    State(state): State<AppState>,
+    admin: Admin,
+    id: RequestId,
+) -> ApiResult<(StatusCode, Json<Detail>)> {
+    rows::retrain(&state, &admin, &id).await
 }

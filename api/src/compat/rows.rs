@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use inference::{
@@ -145,8 +145,8 @@ pub(super) fn health(state: &AppState) -> Response {
         selected_features_count: spec.map(|spec| spec.selected.len()),
     };
     let status = match spec {
-        Some(_) => axum::http::StatusCode::OK,
-        None => axum::http::StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) => StatusCode::OK,
+        None => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(health)).into_response()
 }
@@ -279,8 +279,12 @@ pub(super) async fn reload(state: &AppState, caller: &Caller, id: &RequestId) ->
     Ok(Json(Detail { detail: "reloaded".to_owned() }))
 }
 
-/// No package that is in service says how it is trained.
-pub(super) fn retrain(state: &AppState) -> ApiError {
-    let name = &state.http.compat.default_model;
-    ApiError::because(Code::Conflict, format!("the package of {name} names no command that trains it"))
+/// Queues a retraining of the default model; `/v1/retrainings` tells what becomes of it.
+pub(super) async fn retrain(
+    state: &AppState,
+    caller: &Caller,
+    id: &RequestId,
+) -> ApiResult<(StatusCode, Json<Detail>)> {
+    let run = crate::retrain::ask(state, caller, id, &state.http.compat.default_model).await?;
+    Ok((StatusCode::ACCEPTED, Json(Detail { detail: format!("retraining {run} is queued") })))
 }

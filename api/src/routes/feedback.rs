@@ -6,10 +6,9 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use ledger::{Artifact, DecidedCase, FeedbackFilter, PredictionId};
+use ledger::FeedbackFilter;
 use serde::Deserialize;
 use serde_json::json;
-use spool::InstanceKey;
 use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,18 +16,13 @@ use crate::{
     audit::Deeds,
     auth::{Admin, Reader},
     day::{day_after, midnight},
-    error::{ApiError, ApiResult, Code},
-    export::{self, Reviewed, ReviewedCase},
+    error::{ApiError, ApiResult},
+    export,
     extract::{Json, Query},
     feedback::{FeedbackView, groups},
     request_id::RequestId,
     state::AppState,
 };
-
-/// Cases of one export; a narrower time makes several.
-const CASES_MAX: usize = 2000;
-const PREDICTIONS_MAX: usize = 100_000;
-const PREDICTIONS_AT_ONCE: u32 = 1000;
 
 /// Which decided results count.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -87,12 +81,17 @@ pub(crate) async fn export(
     request: RequestId,
     Query(query): Query<ExportQuery>,
 ) -> ApiResult<Response> {
-    let reviewed = gather(&state, &query).await?;
+    let filter = FeedbackFilter {
+        model_id: Some(query.model.clone()),
+        from: query.from.as_deref().map(midnight).transpose()?,
+        before: query.to.as_deref().map(day_after).transpose()?,
+    };
+    let reviewed = export::gather(&state, &query.model, &filter).await?;
     let detail = json!({ "cases": reviewed.cases.len(), "predictions": reviewed.predictions.len() });
     Deeds::of(&state, &admin, &request).note_with("feedback.export", &query.model, detail).await?;
     let pseudonyms = state.pseudonyms.clone();
     let written =
-        tokio::task::spawn_blocking(move || export::write(&reviewed, &pseudonyms, tempfile::tempfile()?));
+        tokio::task::spawn_blocking(move || export::zipped(&reviewed, &pseudonyms, tempfile::tempfile()?));
     let file = written.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
@@ -101,65 +100,3 @@ pub(crate) async fn export(
     let chunks = ReaderStream::new(tokio::fs::File::from_std(file));
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
-
-async fn gather(state: &AppState, query: &ExportQuery) -> ApiResult<Reviewed> {
-    let filter = FeedbackFilter {
-        model_id: Some(query.model.clone()),
-        from: query.from.as_deref().map(midnight).transpose()?,
-        before: query.to.as_deref().map(day_after).transpose()?,
-    };
-    let too_many =
-        || ApiError::because(Code::Unprocessable, "too many cases for one export; narrow from and to");
-    let decided = state.ledger.decided_cases(&filter).await?;
-    if decided.len() > CASES_MAX {
-        return Err(too_many());
-    }
-    let mut cases = Vec::with_capacity(decided.len());
-    for case in decided {
-        cases.push(with_files(state, case).await?);
-    }
-    let mut predictions = Vec::new();
-    let mut after = PredictionId(0);
-    loop {
-        let rows = state.ledger.reviewed_predictions(&query.model, after, PREDICTIONS_AT_ONCE).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.prediction.id;
-        let at = |one: &ledger::ReviewedPrediction| one.prediction.at;
-        let wanted = |one: &ledger::ReviewedPrediction| {
-            filter.from.is_none_or(|from| at(one) >= from)
-                && filter.before.is_none_or(|before| at(one) < before)
-        };
-        predictions.extend(rows.into_iter().filter(wanted));
-        if predictions.len() > PREDICTIONS_MAX {
-            return Err(too_many());
-        }
-    }
-    Ok(Reviewed { model: query.model.clone(), made_at: state.now(), predictions, cases })
-}
-
-async fn with_files(state: &AppState, case: DecidedCase) -> ApiResult<ReviewedCase> {
-    let study = &case.study;
-    let inputs = state.ledger.job_inputs(case.job).await?;
-    let images = inputs.iter().flat_map(|input| {
-        input.instances.iter().map(|instance| InstanceKey {
-            study: study.clone(),
-            series: input.series.clone(),
-            sop_instance: instance.clone(),
-        })
-    });
-    let images = images.map(|key| state.spool.path_of(&key)).collect();
-    let is_segmentation = |artifact: &Artifact| artifact.sop_class.as_str().starts_with(SEGMENTATION_STORAGE);
-    let artifacts = state.ledger.artifacts(case.result).await?;
-    let segmentations = artifacts.into_iter().filter(is_segmentation).map(|artifact| {
-        let key = InstanceKey {
-            study: artifact.study,
-            series: artifact.series,
-            sop_instance: artifact.sop_instance,
-        };
-        (artifact.role, state.spool.path_of(&key))
-    });
-    Ok(ReviewedCase { images, segmentations: segmentations.collect(), case })
-}
-
-/// Segmentation, label map segmentation and surface segmentation (PS3.6 Annex A).
-const SEGMENTATION_STORAGE: &str = "1.2.840.10008.5.1.4.1.1.66";

@@ -127,6 +127,10 @@ impl TestApp {
             clock: Arc::new(move || Millis(now.load(Ordering::SeqCst))),
             shutdown: shutdown.clone(),
             http,
+            retrain: api::RetrainConfig {
+                allow: vec!["meso".to_owned()],
+                path: vec![python_folder(), "/usr/bin".into(), "/bin".into()],
+            },
         });
         let router = api::router(state.clone());
         Self { ledger, spool, router, state, audit_key, shutdown, models, clock, _folder: folder }
@@ -216,6 +220,11 @@ impl Drop for TestApp {
             crate::log::holds_no_secret();
         }
     }
+}
+
+/// The interpreter that has what packages train with.
+fn python_folder() -> PathBuf {
+    peers::python().parent().unwrap().to_owned()
 }
 
 /// A shipped package, in a folder where a test may spoil it.

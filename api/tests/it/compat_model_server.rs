@@ -237,7 +237,7 @@ async fn the_second_naming_means_the_same_things() {
     assert_eq!((&info["model_name"], &info["model_version"]), (&json!("meso"), &json!("0.1.0")));
     assert_eq!((&info["schema"], &info["threshold"]), (&schema()["schema"], &json!(0.29)));
     let retrain = app.post("/api/v1/retrain").bearer(&admin).send().await.is(409).json();
-    assert_eq!(retrain, json!({ "detail": "the package of meso names no command that trains it" }));
+    assert_eq!(retrain, json!({ "detail": "there are 0 reviewed cases of meso, its package asks for 20" }));
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ fn model_server() -> Vec<Asked> {
             "/api/v1/retrain",
             Body::Empty,
             409,
-            detail("the package of meso names no command that trains it"),
+            detail("there are 0 reviewed cases of meso, its package asks for 20"),
         ),
     ]
 }
@@ -146,7 +146,7 @@ fn gateway() -> Vec<Asked> {
             "/ml/v1/retrain",
             Body::Empty,
             409,
-            detail("the package of meso names no command that trains it"),
+            detail("there are 0 reviewed cases of meso, its package asks for 20"),
         ),
     ]
 }

@@ -30,6 +30,7 @@ mod people;
 mod predict;
 mod privacy;
 mod probes;
+mod retrainings;
 mod reviews;
 mod sign_in;
 mod trail;

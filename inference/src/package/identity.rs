@@ -76,6 +76,15 @@ impl Version {
     }
 }
 
+impl Version {
+    /// The smallest version above this one.
+    #[must_use]
+    pub fn next_patch(self) -> Self {
+        let [major, minor, patch] = self.0;
+        Self([major, minor, patch.saturating_add(1)])
+    }
+}
+
 /// A text that is not three numbers with dots between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a version is three numbers such as 1.0.0")]

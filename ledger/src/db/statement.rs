@@ -157,6 +157,8 @@ bound_as_text!(
     crate::CallId,
     crate::BatchId,
     crate::BatchItemState,
+    crate::RetrainingId,
+    crate::RetrainingState,
     crate::Door,
     crate::Ending,
     crate::HoldReason,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
     BatchItemState, Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome,
-    QuarantineReason, RejectionReason, RequestState, ReviewState, Role, SessionKind,
+    QuarantineReason, RejectionReason, RequestState, RetrainingState, ReviewState, Role, SessionKind,
 };
 
 use crate::database::TestDb;
@@ -103,6 +103,7 @@ on_both! {
             ("session", "kind", words(SessionKind::ALL)),
             ("result", "review_state", words(ReviewState::ALL)),
             ("batch_item", "state", words(BatchItemState::ALL)),
+            ("retraining", "state", words(RetrainingState::ALL)),
             ("segmentation_request", "state", words(RequestState::ALL)),
             ("review", "decision", words(Decision::ALL)),
             ("review", "reason", words(RejectionReason::ALL)),

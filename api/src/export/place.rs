@@ -1,0 +1,60 @@
+//! Where the files of an export go.
+
+use std::{
+    fs::{self, File},
+    io::{Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use super::ExportError;
+
+pub(super) trait Place {
+    /// Keeps a file under a name with `/` between folders.
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError>;
+}
+
+pub(super) struct Zip(ZipWriter<File>);
+
+pub(super) struct Folder(PathBuf);
+
+impl Zip {
+    pub(super) fn new(into: File) -> Self {
+        Self(ZipWriter::new(into))
+    }
+
+    pub(super) fn finish(self) -> Result<File, ExportError> {
+        let mut file = self.0.finish()?;
+        file.rewind()?;
+        Ok(file)
+    }
+}
+
+impl Place for Zip {
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let is_table = !name.ends_with(".dcm");
+        let method = if is_table { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+        let options = SimpleFileOptions::default().compression_method(method).large_file(true);
+        self.0.start_file(name, options)?;
+        self.0.write_all(bytes)?;
+        Ok(())
+    }
+}
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+impl Place for Folder {
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let path = self.0.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, bytes)?;
+        Ok(())
+    }
+}
