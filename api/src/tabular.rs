@@ -7,6 +7,7 @@
 mod asked;
 mod body;
 mod csv;
+mod explain;
 mod parse;
 mod run;
 mod table;
@@ -14,4 +15,5 @@ mod table;
 pub(crate) use asked::patient_id;
 pub(crate) use body::{ReadBodies, read};
 pub(crate) use csv::{OwnedQuestion, answer_csv};
+pub(crate) use explain::{ContributionsView, explain};
 pub(crate) use run::{Kept, Question, feature_rows, spec_of};

@@ -9,10 +9,13 @@
 //!
 //! Knows no packages and no sessions. A graph that is not taken says why, and ONNX Runtime runs it.
 
+mod additive;
 mod compile;
 mod ensemble;
 mod steps;
 
+pub(crate) use additive::Additive;
+pub use additive::Scale;
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use steps::{Matrix, Numbers, Step};

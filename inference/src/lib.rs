@@ -2,6 +2,7 @@
 
 mod classify;
 mod cleanup;
+mod contributions;
 mod control;
 mod deidentified;
 mod device;
@@ -30,6 +31,7 @@ mod series;
 mod slices;
 mod sliding;
 
+pub use contributions::{Contributions, NotExplained};
 pub use control::{Cancelled, Control, Urgency};
 pub use deidentified::{Deidentified, deidentify};
 pub use device::{Device, NotADevice};
@@ -38,6 +40,7 @@ pub use findings::{
     BoundingBox, ClassFinding, ClassificationFindings, Classified, Diameter, Findings, Heatmap, Measures,
     Outcome, Prediction, SegmentFinding, Segmentation, SegmentationFindings,
 };
+pub use forest::Scale;
 pub use graph::GraphError;
 pub use model::{Model, ModelError};
 pub use package::{ModelId, Package, PackageError, Version};

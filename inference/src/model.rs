@@ -2,11 +2,16 @@
 
 pub(crate) mod ports;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
 use crate::{
+    contributions::Explainer,
     control::Control,
     device::{Device, Gate},
     error::InferenceError,
@@ -33,6 +38,8 @@ pub struct Model {
     graphs: Vec<Graph>,
     /// For each graph of a model of rows: the forest that it is, or why ONNX Runtime runs it.
     forests: Vec<Result<Forest, NotTaken>>,
+    /// What tells the contributions of columns, once somebody has asked; or why it cannot.
+    explainer: OnceLock<Result<Explainer, String>>,
     gate: Arc<Gate>,
     device: Device,
 }
@@ -58,7 +65,7 @@ impl Model {
             }
             graphs.push(graph);
         }
-        Ok(Self { package, graphs, forests, gate: runtime.gate(device), device })
+        Ok(Self { package, graphs, forests, explainer: OnceLock::new(), gate: runtime.gate(device), device })
     }
 
     pub fn package(&self) -> &Package {
@@ -92,6 +99,19 @@ impl Model {
             [] => runtime,
             forests => forests.iter().map(told).collect::<Vec<_>>().join("; "),
         }
+    }
+
+    /// The forest of a model that is one.
+    pub(crate) fn only_forest(&self) -> Result<&Forest, String> {
+        match self.forests.as_slice() {
+            [Ok(forest)] => Ok(forest),
+            [Err(reason)] => Err(format!("{} is not explained: {reason}", self.package.id)),
+            _ => Err(format!("{} is not explained: it is an ensemble of several graphs", self.package.id)),
+        }
+    }
+
+    pub(crate) fn explainer_cell(&self) -> &OnceLock<Result<Explainer, String>> {
+        &self.explainer
     }
 
     pub(crate) fn wrong_task(&self, wanted: &'static str) -> InferenceError {

@@ -18,7 +18,7 @@ use crate::{
 pub type Row = BTreeMap<String, f64>;
 
 /// A row that the graph can be given, or why not.
-type Ready = Result<(Vec<f64>, Vec<String>), String>;
+pub(crate) type Ready = Result<(Vec<f64>, Vec<String>), String>;
 
 impl Model {
     /// Answers each row, in order.
@@ -120,7 +120,7 @@ fn tensor(table: &TabularSpec, rows: &[Vec<f64>]) -> Option<ArrayD<f64>> {
 }
 
 /// The selected columns of a row of features, as the package says, with what is odd about it.
-fn ready(table: &TabularSpec, values: Vec<f64>) -> Ready {
+pub(crate) fn ready(table: &TabularSpec, values: Vec<f64>) -> Ready {
     let mut warnings = Vec::new();
     let mut row = Vec::with_capacity(values.len());
     for (feature, value) in table.features.iter().zip(values) {
@@ -153,7 +153,7 @@ fn ready(table: &TabularSpec, values: Vec<f64>) -> Ready {
 }
 
 /// Adds the derived features and picks the graph's columns.
-fn selected(table: &TabularSpec, mut row: Vec<f64>) -> Vec<f64> {
+pub(crate) fn selected(table: &TabularSpec, mut row: Vec<f64>) -> Vec<f64> {
     for derived in &table.derived {
         row.push(derived.expression.evaluate(&row));
     }

@@ -24,7 +24,7 @@ use crate::{
     extract::{Json, Path, Query},
     request_id::RequestId,
     state::AppState,
-    tabular::{self, OwnedQuestion, Question},
+    tabular::{self, ContributionsView, OwnedQuestion, Question},
 };
 
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -169,6 +169,9 @@ pub(crate) struct RowAnswer {
     /// Where it is kept, when a patient was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     prediction_id: Option<i64>,
+    /// What each column did to the answer, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contributions: Option<ContributionsView>,
 }
 
 impl RowAnswer {
@@ -181,6 +184,7 @@ impl RowAnswer {
                 warnings: found.warnings,
                 not_analysed: None,
                 prediction_id,
+                contributions: None,
             },
             Outcome::NotAnalysed { reason } => Self {
                 probability: None,
@@ -188,17 +192,20 @@ impl RowAnswer {
                 warnings: Vec::new(),
                 not_analysed: Some(reason),
                 prediction_id,
+                contributions: None,
             },
         }
     }
 }
 
-/// For whom a CSV file is, which has no room to say so.
+/// For whom a CSV file is, which has no room to say so; and what else the answer is to tell.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CsvQuery {
     /// With a body of CSV: as `patient_id` of a body of JSON.
     patient_id: Option<String>,
+    /// With a body of JSON: each row's answer tells what each column did to it; 100 rows at most, forests only.
+    contributions: Option<bool>,
 }
 
 /// What changed in the folder of models.
@@ -251,7 +258,11 @@ pub(crate) async fn predict(
     tabular::spec_of(&model)?;
     let bytes_max = state.http.limits.predict_bytes;
     let caller = reader.into_caller();
+    let explains = query.contributions == Some(true);
     if is_csv(request.headers())? {
+        if explains {
+            return Err(ApiError::because(Code::Unprocessable, "contributions are told of rows in JSON"));
+        }
         let patient_id = query.patient_id.as_deref().map(tabular::patient_id).transpose()?;
         let call = CallId::generate();
         let question =
@@ -262,6 +273,8 @@ pub(crate) async fn predict(
     let asked = tabular::read(state.bodies(), request, bytes_max).await?;
     let rows = tabular::feature_rows(&model, &asked.table)?;
     let received = begun.elapsed();
+    // Before anything is kept: what cannot be explained is refused whole.
+    let explained = if explains { tabular::explain(&model, rows.clone()).await? } else { Vec::new() };
     let question = Question {
         state: &state,
         caller: &caller,
@@ -274,12 +287,16 @@ pub(crate) async fn predict(
     let mut answered = question.answer(rows).await?.map_err(ApiError::internal)?;
     let numbers = answered.numbers()?;
     let timing = answered.stages.header(received);
-    let rows = answered.answers.into_iter().enumerate();
+    let mut explained = explained.into_iter();
+    let row = |(index, answer)| RowAnswer {
+        contributions: explained.next().flatten(),
+        ..RowAnswer::new(answer, numbers.get(index))
+    };
     let answer = Answer {
         call: question.call.to_string(),
         model: ModelVersion::of(&model),
         threshold: tabular::spec_of(&model)?.threshold,
-        rows: rows.map(|(index, answer)| RowAnswer::new(answer, numbers.get(index))).collect(),
+        rows: answered.answers.into_iter().enumerate().map(row).collect(),
     };
     Ok(([(SERVER_TIMING, header_value(&timing))], Json(answer)).into_response())
 }

@@ -15,6 +15,7 @@ use crate::{
     page::{Page, PageQuery},
     request_id::RequestId,
     state::AppState,
+    tabular::{self, ContributionsView},
     view::timestamp,
 };
 
@@ -98,6 +99,17 @@ pub(crate) struct PredictionView {
     input: Value,
     /// What was answered: `outcome`, and probability, label, threshold and warnings, or the reason.
     answer: Value,
+    /// What each column did to the answer, when that was asked for: computed anew from what is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contributions: Option<ContributionsView>,
+}
+
+/// What else a prediction is to tell.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ToldQuery {
+    /// What each column did to the answer; forests only, while that very version is in service.
+    contributions: Option<bool>,
 }
 
 impl PredictionView {
@@ -117,6 +129,7 @@ impl PredictionView {
             request_id: row.request_id,
             input: row.input,
             answer: row.answer,
+            contributions: None,
         }
     }
 }
@@ -136,15 +149,35 @@ pub(crate) async fn list(
 
 /// One answered row, with what was asked: enough to ask again.
 #[utoipa::path(get, path = "/v1/predictions/{id}", tag = "models", operation_id = "get_prediction",
-    params(("id" = i64, Path)), responses((status = 200, body = PredictionView)))]
+    params(("id" = i64, Path), ToldQuery),
+    responses((status = 200, body = PredictionView),
+              (status = 409, description = "The version that answered is not in service any more"),
+              (status = 422, description = "Its contributions cannot be told")))]
 pub(crate) async fn get(
     State(state): State<AppState>,
     reader: Reader,
     request: RequestId,
     Path(id): Path<i64>,
+    Query(told): Query<ToldQuery>,
 ) -> ApiResult<Json<PredictionView>> {
     let row = state.ledger.prediction(PredictionId(id)).await?;
     let row = row.ok_or_else(|| ApiError::no_such("prediction"))?;
+    let contributions = match told.contributions {
+        Some(true) => contributions(&state, &row).await?,
+        Some(false) | None => None,
+    };
     Deeds::of(&state, &reader, &request).note("prediction.read", id.to_string()).await?;
-    Ok(Json(PredictionView::new(row, &reader)))
+    Ok(Json(PredictionView { contributions, ..PredictionView::new(row, &reader) }))
+}
+
+async fn contributions(state: &AppState, row: &Prediction) -> ApiResult<Option<ContributionsView>> {
+    let name = format!("{}@{}", row.model.id, row.model.version);
+    let model = state.registry.get(&name).filter(|model| model.package().digest == row.model.digest);
+    let model = model.ok_or_else(|| {
+        ApiError::because(Code::Conflict, format!("{name}, which answered, is not in service as it was then"))
+    })?;
+    let value = |name: &str| row.input[name].as_f64().unwrap_or(f64::NAN);
+    let features = tabular::spec_of(&model)?.features.iter();
+    let values = features.map(|feature| value(&feature.name)).collect();
+    Ok(tabular::explain(&model, vec![values]).await?.pop().flatten())
 }

@@ -243,3 +243,40 @@ async fn a_reload_takes_a_new_version_and_keeps_the_old_one_when_it_is_spoilt() 
     let answer = predict(&app, &service, &json!({ "data": [example()] })).await.is(200).json();
     assert_eq!((&answer["threshold"], &answer["model"]["version"]), (&json!(0.5), &json!("0.2.0")));
 }
+
+#[tokio::test]
+async fn a_row_tells_what_each_column_did_to_its_answer_and_so_does_the_history() {
+    let app = app().await;
+    let doctor = app.signed_in("kim", Role::Doctor).await["access_token"].as_str().unwrap().to_owned();
+    let body = json!({ "data": [example(), { "age": 40 }], "patient_id": "12" });
+    let path = "/v1/models/meso/predict?contributions=true";
+    let answer = app.post(path).bearer(&doctor).json(&body).send().await.is(200).json();
+    for row in answer["rows"].as_array().unwrap() {
+        let told = &row["contributions"];
+        assert_eq!(told["scale"], "probability");
+        let columns = told["columns"].as_array().unwrap();
+        assert_eq!((columns.len(), &columns[0]["name"]), (8, &json!("exposure_age_ratio")));
+        let total: f64 = columns.iter().map(|column| column["contribution"].as_f64().unwrap()).sum();
+        let answered = row["probability"].as_f64().unwrap() - told["base"].as_f64().unwrap();
+        assert!((total - answered).abs() < 1e-9, "{total} and {answered}");
+        assert!(columns.iter().any(|column| column["contribution"].as_f64().unwrap().abs() > 0.01), "{told}");
+    }
+    let id = &answer["rows"][0]["prediction_id"];
+    let kept = app.get(&format!("/v1/predictions/{id}?contributions=true")).bearer(&doctor).send().await;
+    assert_eq!(kept.is(200).json()["contributions"], answer["rows"][0]["contributions"]);
+    let plain = app.get(&format!("/v1/predictions/{id}")).bearer(&doctor).send().await.is(200).json();
+    assert!(plain.get("contributions").is_none());
+
+    let many = json!({ "data": vec![example(); 101] });
+    app.post(path).bearer(&doctor).json(&many).send().await.is_problem(422, "unprocessable");
+    let csv = app.post(path).bearer(&doctor).body("text/csv", "age\n40\n").send().await;
+    csv.is_problem(422, "unprocessable");
+    // Another package under the same version: what answered then is not here any more.
+    let file = app.models.join("meso/model.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("threshold = 0.29", "threshold = 0.3")).unwrap();
+    let admin = app.key(Role::Admin).await;
+    app.post("/v1/models/reload").bearer(&admin).send().await.is(200);
+    let gone = app.get(&format!("/v1/predictions/{id}?contributions=true")).bearer(&doctor).send().await;
+    gone.is_problem(409, "conflict");
+}

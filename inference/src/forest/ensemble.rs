@@ -1,5 +1,9 @@
 //! Trees laid out for the walk: the two children of a node lie side by side, a leaf leads to itself.
 
+mod shapley;
+
+pub(super) use shapley::Orders;
+
 /// Walks that go on at the same time; one that waits for memory does not hold up the others.
 const LANES: usize = 8;
 
