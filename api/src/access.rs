@@ -77,6 +77,7 @@ pub static RULES: &[Rule] = &[
     rule(Method::GET, "/v1/studies/{uid}/routing", READER),
     rule(Method::POST, "/v1/studies/{uid}/analyse", OPERATOR),
     rule(Method::POST, "/v1/studies/{uid}/release", RELEASER),
+    rule(Method::POST, "/v1/studies/{uid}/fusions", CLINICIAN),
     rule(Method::GET, "/v1/jobs", READER),
     rule(Method::GET, "/v1/jobs/{id}", READER),
     rule(Method::POST, "/v1/jobs/{id}/cancel", OPERATOR),

@@ -72,6 +72,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(studies::routing))
         .routes(routes!(studies::analyse))
         .routes(routes!(studies::release))
+        .routes(routes!(studies::fusion::fuse))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))

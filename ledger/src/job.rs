@@ -27,7 +27,7 @@ use crate::text_enum::text_enum;
 use crate::{Error, JobId, Millis, WorkerId};
 
 pub use claim::{Claim, ClaimedJob};
-pub use enqueue::{Enqueued, NewJob};
+pub use enqueue::{About, Enqueued, NewJob};
 pub use finish::{Failed, Failure, NewResult, Release, ReleaseGuard, Released, SeriesAt};
 pub use lease::{Heartbeat, Lease, TakenBack};
 pub use list::{JobFilter, QueueCount};

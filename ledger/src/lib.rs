@@ -82,9 +82,9 @@ pub use id::{
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
 pub use job::{
-    ATTEMPTS_MAX, Claim, ClaimedJob, Enqueued, Failed, Failure, FailureKind, Heartbeat, Job, JobFilter,
-    JobInput, JobState, LOST_LEASES_MAX, Lease, ModelRef, NewJob, NewResult, Priority, QueueCount, Release,
-    ReleaseGuard, Released, SeriesAt, TakenBack,
+    ATTEMPTS_MAX, About, Claim, ClaimedJob, Enqueued, Failed, Failure, FailureKind, Heartbeat, Job,
+    JobFilter, JobInput, JobState, LOST_LEASES_MAX, Lease, ModelRef, NewJob, NewResult, Priority, QueueCount,
+    Release, ReleaseGuard, Released, SeriesAt, TakenBack,
 };
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use imaging::{FrameRef, Header, Volume, VolumeError};
 use inference::{
-    Classified, Control, InferenceError, Model, Outcome, Segmentation, deidentify, package::Task,
+    Classified, Control, InferenceError, Model, Outcome, Prediction, Segmentation, deidentify, package::Task,
 };
 use ndarray::Array3;
 
@@ -28,7 +28,11 @@ pub(crate) struct Analysis {
 pub(crate) enum Answer {
     Segmentation(Box<Segmentation>),
     Classification(Box<Classified>),
-    NotAnalysed { reason: String },
+    /// Of a fusion: there are no voxels that it points to.
+    Prediction(Box<Prediction>),
+    NotAnalysed {
+        reason: String,
+    },
 }
 
 /// Why there is no answer.

@@ -2,15 +2,16 @@
 //!
 //! Same job, same bytes: dates are those of the job, UIDs are derived from its key.
 
+mod finding;
+
 use std::path::PathBuf;
 
-use imaging::{Code, MANUFACTURER};
-use inference::{Classified, Findings, Measures, Package, SegmentFinding as Found};
+use imaging::MANUFACTURER;
+use inference::{Classified, Findings, Package, Prediction};
 use ndarray::{Array3, Axis};
 use results::{
-    Algorithm, ClassProbability, Classification, EncodeError, Encoded, Finding, HeatmapInput, Identity,
-    IntendedUse, Measurement, ParametricMapInput, Point, Production, Quantity, Reference, ReportInput,
-    Segment, SegmentFinding, SegmentationInput, Source, SourceError, SummaryInput,
+    Algorithm, EncodeError, Encoded, Finding, HeatmapInput, Identity, IntendedUse, ParametricMapInput, Point,
+    Production, Reference, ReportInput, Segment, SegmentationInput, Source, SourceError, SummaryInput,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -19,6 +20,8 @@ use crate::{
     analysis::{Analysis, Answer},
     form::Settled,
 };
+
+pub(crate) use finding::{question, segment};
 
 /// Everything beside the analysis that the objects are made from.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(crate) enum MakeError {
     Source(#[from] SourceError),
     #[error("cannot write a result")]
     Encode(#[from] EncodeError),
+    #[error("there are no images that the result could refer to")]
+    NoImages,
     #[error("cannot write the findings as JSON")]
     Findings(#[from] serde_json::Error),
     #[error("nobody says in which form to write the result")]
@@ -72,6 +77,9 @@ pub(crate) enum MakeError {
 }
 
 pub(crate) fn make(order: &Order<'_>, analysis: &Analysis) -> Result<Made, MakeError> {
+    if order.files.is_empty() {
+        return without_images(&analysis.answer);
+    }
     let mut source = Source::read(order.files)?;
     if !analysis.frames.is_empty() {
         source = source.arranged(&analysis.frames)?;
@@ -82,6 +90,24 @@ pub(crate) fn make(order: &Order<'_>, analysis: &Analysis) -> Result<Made, MakeE
         made.objects.extend(make_form(order, form, &source, analysis)?.objects);
     }
     Ok(made)
+}
+
+/// A result that has no series to stand beside has no objects.
+fn without_images(answer: &Answer) -> Result<Made, MakeError> {
+    let (outcome, findings) = match answer {
+        Answer::NotAnalysed { reason } => (ledger::Outcome::NotAnalysed, unanswered(reason)),
+        Answer::Prediction(found) => (ledger::Outcome::Findings, predicted(found)?),
+        Answer::Segmentation(_) | Answer::Classification(_) => return Err(MakeError::NoImages),
+    };
+    Ok(Made { outcome, findings, objects: Vec::new() })
+}
+
+fn predicted(found: &Prediction) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(Findings::Tabular(found.clone()))
+}
+
+fn unanswered(reason: &str) -> Value {
+    json!({ "outcome": "not_analysed", "reason": reason })
 }
 
 fn make_form(
@@ -95,6 +121,7 @@ fn make_form(
     match &analysis.answer {
         Answer::Segmentation(found) => writing.segmentation(found),
         Answer::Classification(found) => writing.classification(found, analysis.underlay.as_ref()),
+        Answer::Prediction(found) => writing.prediction(found),
         Answer::NotAnalysed { reason } => writing.not_analysed(reason),
     }
 }
@@ -147,7 +174,7 @@ impl Writing<'_> {
             .iter()
             .zip(segments)
             .zip(written)
-            .map(|((found, segment), segmentation)| segment_finding(found, segment, segmentation))
+            .map(|((found, segment), segmentation)| finding::of_segment(found, segment, segmentation))
             .collect();
         objects.extend(self.statements(&findings)?);
         let findings = serde_json::to_value(Findings::Segmentation(found.findings.clone()))?;
@@ -174,35 +201,23 @@ impl Writing<'_> {
             };
             objects.push(self.object(results::heatmap(&input)?, "heatmap", 0));
         }
-        let finding = Finding::Classification(Classification {
-            id: "answer".to_owned(),
-            question: question(),
-            classes: found
-                .classes
-                .iter()
-                .map(|class| ClassProbability { class: class.code.clone(), probability: class.probability })
-                .collect(),
-            chosen: found.winner,
-            threshold: None,
-            calibration: None,
-            region: None,
-            point: Some(Point {
-                frame: found.key_slice,
-                row: source.rows() / 2,
-                column: source.columns() / 2,
-            }),
-            heatmap: objects.first().map(|object: &Object| object.encoded.reference.clone()),
-        });
+        let heatmap = objects.first().map(|object: &Object| object.encoded.reference.clone());
+        let centre = Point { frame: found.key_slice, row: source.rows() / 2, column: source.columns() / 2 };
+        let finding = finding::class(found, centre, heatmap);
         objects.extend(self.statements(&[finding])?);
         let findings = serde_json::to_value(Findings::Classification(found.clone()))?;
         Ok(Made { outcome: ledger::Outcome::Findings, findings, objects })
     }
 
+    fn prediction(&self, found: &Prediction) -> Result<Made, MakeError> {
+        let objects = self.statements(&[finding::answer(self.order.package, found)])?;
+        Ok(Made { outcome: ledger::Outcome::Findings, findings: predicted(found)?, objects })
+    }
+
     fn not_analysed(&self, reason: &str) -> Result<Made, MakeError> {
         let finding = Finding::NotAnalysed { reason: reason.to_owned() };
         let objects = self.statements(&[finding])?;
-        let findings = json!({ "outcome": "not_analysed", "reason": reason });
-        Ok(Made { outcome: ledger::Outcome::NotAnalysed, findings, objects })
+        Ok(Made { outcome: ledger::Outcome::NotAnalysed, findings: unanswered(reason), objects })
     }
 
     /// The report, and the summary page where it is asked for.
@@ -231,46 +246,6 @@ impl Writing<'_> {
     fn object(&self, encoded: Encoded, role: &'static str, part: u32) -> Object {
         Object { encoded, role, profile: self.production.profile.name.clone(), part }
     }
-}
-
-pub(crate) fn segment(found: &Found) -> Segment {
-    let mut segment =
-        Segment::new(u16::from(found.value), &found.name, found.category.clone(), found.kind.clone());
-    segment.region.clone_from(&found.region);
-    segment.color = found.color.map(|color| color.0);
-    segment
-}
-
-fn segment_finding(found: &Found, segment: Segment, segmentation: Option<(Reference, u16)>) -> Finding {
-    let Some(measures) = &found.measures else { return Finding::Absent(segment) };
-    let [column, row, slice] = measures.key_point;
-    let small = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-    Finding::Segment(SegmentFinding {
-        segment,
-        segmentation,
-        point: Point { frame: slice, row: small(row), column: small(column) },
-        measurements: measurements(measures),
-    })
-}
-
-fn measurements(measures: &Measures) -> Vec<Measurement> {
-    [
-        (Quantity::Volume, measures.volume_ml),
-        (Quantity::LongestDiameter, measures.longest_diameter.length_mm),
-        (Quantity::PerpendicularDiameter, measures.perpendicular_diameter.length_mm),
-        (Quantity::Mean, measures.mean),
-        (Quantity::StandardDeviation, measures.sd),
-        (Quantity::Minimum, measures.min),
-        (Quantity::Maximum, measures.max),
-    ]
-    .into_iter()
-    .map(|(quantity, value)| Measurement { quantity, value })
-    .collect()
-}
-
-/// What a classifier is asked, as its report and its correction name it.
-pub(crate) fn question() -> Code {
-    Code::new("121071", "DCM", "Finding")
 }
 
 pub(crate) fn production(order: &Order<'_>, form: &Settled) -> Production {

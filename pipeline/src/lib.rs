@@ -25,6 +25,7 @@ mod destination;
 mod encode;
 mod explain;
 mod form;
+mod fusion;
 mod job_key;
 mod keep;
 mod kill_point;
@@ -40,6 +41,7 @@ mod release;
 mod retire;
 mod review;
 mod routing;
+mod tidy;
 mod worker;
 
 pub use backoff::Backoff;
@@ -48,6 +50,7 @@ pub use config::{Leases, Part, PipelineConfig, Retries};
 pub use destination::{DestinationConfig, DestinationKind, StoreProof};
 pub use explain::{Explanation, HoldView, SeriesView, StackView, explain_study};
 pub use form::Form;
+pub use fusion::{FusionError, FusionOrder};
 pub use keep::KeepObjectsError;
 pub use kill_point::{KILL_AT_VARIABLE, KillPoint};
 pub use notify::{

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use imaging::StudyUid;
 use inference::{Model, Registry};
-use ledger::{Enqueued, JobState, Ledger, NewJob, Priority, Topic};
+use ledger::{About, Enqueued, JobState, Ledger, NewJob, Priority, Topic};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::{
     config::PipelineConfig,
     destination::chain,
+    fusion::{Asking, FusionError},
     kill_point::{self, KillPoint},
     picture::{self, StudyPicture},
     plan::{Plan, PlannedJob},
@@ -101,12 +102,26 @@ impl Looker {
             for job in &plan.jobs {
                 self.ask(&picture, &models, job).await?;
             }
+            self.follow_parts(study).await?;
         }
         let waits_for = self.waits_for(&picture, &plan);
         let seen = picture.study.revision;
         self.ledger.study_looked_at(study, seen, &waits_for, plan.look_again_at()).await?;
         kill_point::pass(KillPoint::Looked);
         Ok(())
+    }
+
+    /// Fusions whose parts have other results now are asked again.
+    pub(crate) async fn follow_parts(&self, study: &StudyUid) -> Result<(), ledger::Error> {
+        expected(self.asking().follow_parts(study).await)
+    }
+
+    pub(crate) async fn follow_parts_everywhere(&self) -> Result<(), ledger::Error> {
+        expected(self.asking().follow_parts_everywhere().await)
+    }
+
+    pub(crate) fn asking(&self) -> Asking<'_> {
+        Asking { ledger: &self.ledger, registry: &self.registry, config: &self.config }
     }
 
     /// Models in service, and those that are only tried out.
@@ -161,7 +176,8 @@ impl Looker {
             options: planned.options.clone(),
             priority: self.priority(picture, planned),
             inputs: planned.inputs.clone(),
-            stands_alone: planned.stands_alone,
+            about: if planned.stands_alone { About::Image } else { About::Series },
+            is_shadow: planned.is_shadow,
             actor: "overread".to_owned(),
             request_id: None,
             created_at: self.config.clock.now(),
@@ -185,5 +201,15 @@ impl Looker {
             .map(|hold| json!({ "reason": hold.reason, "raised_at": hold.raised_at }))
             .collect();
         json!({ "series": plan.verdicts, "holds": holds })
+    }
+}
+
+/// A package that went out of service between two questions asks none.
+fn expected(followed: Result<(), FusionError>) -> Result<(), ledger::Error> {
+    match followed {
+        Err(FusionError::Ledger(error)) => Err(error),
+        Ok(()) | Err(FusionError::NoSuchModel(_) | FusionError::NoFusion(_) | FusionError::NoSuchStudy) => {
+            Ok(())
+        }
     }
 }

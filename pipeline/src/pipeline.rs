@@ -8,7 +8,7 @@ use std::{
 
 use imaging::StudyUid;
 use inference::Registry;
-use ledger::{AuditKey, Ledger, Reviewed, WorkerId};
+use ledger::{AuditKey, Ledger, ResultRow, Reviewed, WorkerId};
 use orthanc_bridge::ConnectionError;
 use spool::Spool;
 use tokio::task::JoinSet;
@@ -19,12 +19,14 @@ use crate::{
     config::PipelineConfig,
     destination::{Destination, chain},
     explain::{self, Explanation},
+    fusion::{self, FusionError, FusionOrder},
     look::Looker,
     notify::{DiskWatch, Teller},
     outbox::Outbox,
     picture,
     retire::Retirer,
     review::{Desk, ReviewError, ReviewOrder},
+    tidy,
     worker::Worker,
 };
 
@@ -32,8 +34,6 @@ use crate::{
 const SENDERS: usize = 2;
 /// How often destinations are asked whether they answer.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
-/// How often leases that ran out are taken back.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// The running pipeline.
 #[derive(Debug)]
@@ -66,9 +66,10 @@ impl Pipeline {
         let handle = PipelineHandle::detached(config, ledger, registry)?;
         let config = handle.looker.config.clone();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tidy(ledger.clone(), config.clone(), shutdown.clone()));
+        tasks.spawn(tidy::tidy(ledger.clone(), config.clone(), shutdown.clone()));
         if config.decides() {
             tasks.spawn(handle.looker.clone().run(shutdown.clone()));
+            tasks.spawn(tidy::ask_again(handle.looker.clone(), shutdown.clone()));
             tasks.spawn(watch_destinations(handle.clone(), shutdown.clone()));
             let retirer = Retirer { ledger: ledger.clone(), spool: spool.clone(), config: config.clone() };
             tasks.spawn(retirer.run(shutdown.clone()));
@@ -167,6 +168,29 @@ impl PipelineHandle {
         Ok(Some(explain::explain(&picture, plan)))
     }
 
+    /// Asks for a fusion over what was found in a study and what is stated; the same again gives the same job.
+    ///
+    /// # Errors
+    /// When there is no such study or fusion, or the ledger does not answer. A part that is missing is no error: the
+    /// result says so, and once the part is there it is asked again.
+    pub async fn fuse(&self, order: &FusionOrder) -> Result<ledger::JobId, FusionError> {
+        self.looker.asking().ask(order).await
+    }
+
+    /// The result of a model that is in force in a study, refused by a doctor or not; none that a model found that is
+    /// only tried out.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn in_force(
+        &self,
+        study: &StudyUid,
+        model_id: &str,
+    ) -> Result<Option<ResultRow>, ledger::Error> {
+        let found = fusion::in_force(&self.looker.ledger, study, model_id).await?;
+        Ok(found.map(|(result, _)| result))
+    }
+
     /// A doctor decides about a result: the documents that say so are kept and on their way
     /// when this returns, and what was held back for him leaves with them.
     ///
@@ -249,50 +273,4 @@ async fn watch_destinations(handle: PipelineHandle, shutdown: CancellationToken)
         }
     };
     shutdown.run_until_cancelled(watch).await;
-}
-
-/// Takes back what earlier runs of this node held, then, from time to time, what nobody renews.
-async fn tidy(ledger: Ledger, config: Arc<PipelineConfig>, shutdown: CancellationToken) {
-    if let Err(error) = take_back_own(&ledger, &config).await {
-        warn!(error = %chain(&error), "cannot take back the leases of the last run; they will run out");
-    }
-    while !shutdown.is_cancelled() {
-        if let Err(error) = expire(&ledger, &config).await {
-            warn!(error = %chain(&error), "cannot take back leases that ran out");
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(TIDY_EVERY) => {}
-        }
-    }
-}
-
-async fn take_back_own(ledger: &Ledger, config: &PipelineConfig) -> Result<(), ledger::Error> {
-    let now = config.clock.now();
-    let jobs = ledger.take_back_leases(&config.node, &config.boot, now).await?;
-    let deliveries = ledger.take_back_deliveries(&config.node, &config.boot, now).await?;
-    if !jobs.queued.is_empty() || !jobs.dead.is_empty() || deliveries > 0 {
-        info!(
-            jobs = jobs.queued.len(),
-            dead = jobs.dead.len(),
-            deliveries,
-            "took back what the last run of this node held"
-        );
-    }
-    Ok(())
-}
-
-async fn expire(ledger: &Ledger, config: &PipelineConfig) -> Result<(), ledger::Error> {
-    let now = config.clock.now();
-    let jobs = ledger.expire_leases(now).await?;
-    let deliveries = ledger.expire_delivery_leases(now).await?;
-    if !jobs.queued.is_empty() || !jobs.dead.is_empty() || deliveries > 0 {
-        warn!(
-            jobs = jobs.queued.len(),
-            dead = jobs.dead.len(),
-            deliveries,
-            "took back what was not renewed in time"
-        );
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use imaging::SeriesUid;
-use inference::Package;
+use inference::{Package, package::Policy};
 use ledger::{JobInput, Millis, ModelRef, SeriesAt};
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub(crate) struct PlannedJob {
     pub(crate) inputs: Vec<JobInput>,
     /// Its input is one image that stands for itself.
     pub(crate) stands_alone: bool,
+    /// Its model is only tried out.
+    pub(crate) is_shadow: bool,
     /// Its series at the moment at which they were found whole; nothing when one of them is not.
     pub(crate) whole: Option<Vec<SeriesAt>>,
 }
@@ -73,6 +75,7 @@ impl Plan {
             options,
             inputs: stacks.iter().map(|chosen| input(&picture.series[chosen.series_idx], chosen)).collect(),
             stands_alone: stacks.iter().any(|chosen| chosen.stands_alone),
+            is_shadow: package.writes.policy == Policy::Shadow,
             whole: self.whole(picture, stacks),
         }
     }

@@ -135,7 +135,7 @@ pub fn read_once(
     let (labels, heatmap) = match analysis.answer {
         Answer::Segmentation(found) => (Some(found.labels), None),
         Answer::Classification(found) => (None, found.heatmap),
-        Answer::NotAnalysed { .. } => (None, None),
+        Answer::Prediction(_) | Answer::NotAnalysed { .. } => (None, None),
     };
     Ok(Reading {
         series: chosen[0].series.clone(),

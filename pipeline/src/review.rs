@@ -18,10 +18,11 @@ use ledger::{
 };
 use serde_json::json;
 use spool::{InstanceKey, Spool};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     config::PipelineConfig,
+    destination::chain,
     form::{self, GIVEN},
     keep::{self, KeepObjectsError, KeptObjects},
     look::Looker,
@@ -141,10 +142,18 @@ impl Desk<'_> {
                     self.spool.recorded(receipt);
                 }
                 info!(study.uid = %row.study, result.id = %row.id, "result {} has review {}", row.id, review.number);
+                self.follow(&row).await;
             }
             _ => self.discard(made.documents).await?,
         }
         Ok(reviewed)
+    }
+
+    /// What a doctor refuses goes into no fusion. The review stands, whether or not the fusions could be asked.
+    async fn follow(&self, row: &ResultRow) {
+        if let Err(error) = self.looker.follow_parts(&row.study).await {
+            warn!(study.uid = %row.study, error = %chain(&error), "fusions over result {} wait for the next look or start", row.id);
+        }
     }
 
     /// Makes and keeps the documents; decides which objects leave.

@@ -7,10 +7,11 @@
 
 mod intact;
 mod run;
+mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
-use inference::{Model, Registry};
+use inference::{Model, Registry, package::Task};
 use ledger::{Claim, ClaimedJob, Failed, Failure, FailureKind, Ledger, NewResult, Release, Topic, WorkerId};
 use results::{Identity, Reference};
 use spool::{InstanceKey, Spool};
@@ -23,13 +24,14 @@ use crate::{
     destination::chain,
     encode::{self, Made, Order, Predecessor},
     form::{self, Offered},
-    keep::{self, KeepObjectsError},
+    fusion, keep,
     kill_point::{self, KillPoint},
     look::Looker,
     picture, release,
 };
 
 use run::{Ended, Run};
+use trouble::Trouble;
 
 /// The net under the wake-ups.
 const SLOW_TICK: Duration = Duration::from_secs(2);
@@ -43,42 +45,6 @@ pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry>,
     pub(crate) config: Arc<PipelineConfig>,
     pub(crate) looker: Arc<Looker>,
-}
-
-/// Why a job did not come to its end.
-enum Trouble {
-    Failure(FailureKind, String),
-    /// The ledger cannot be used: the lease runs out, and the job is done again.
-    Ledger(ledger::Error),
-}
-
-impl Trouble {
-    fn may_pass(reason: impl Into<String>) -> Self {
-        Self::Failure(FailureKind::MayPass, reason.into())
-    }
-
-    fn cannot_pass(reason: impl Into<String>) -> Self {
-        Self::Failure(FailureKind::CannotPass, reason.into())
-    }
-}
-
-impl From<ledger::Error> for Trouble {
-    fn from(error: ledger::Error) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-impl From<KeepObjectsError> for Trouble {
-    fn from(error: KeepObjectsError) -> Self {
-        match error {
-            KeepObjectsError::Ledger(error) => Self::Ledger(error),
-            KeepObjectsError::Taken(_) | KeepObjectsError::Unusable(_) => Self::cannot_pass(chain(&error)),
-            // A full disk, or a thread that was stopped.
-            KeepObjectsError::Put(_) | KeepObjectsError::Io(_) | KeepObjectsError::Thread(_) => {
-                Self::may_pass(chain(&error))
-            }
-        }
-    }
 }
 
 impl Worker {
@@ -145,14 +111,18 @@ impl Worker {
     async fn bring_to_end(&self, claimed: &ClaimedJob, shutdown: &CancellationToken) -> Result<(), Trouble> {
         let job = &claimed.job;
         let model = self.model(claimed)?;
-        let channels = self.channels(claimed).await?;
+        let channels = self.channels(claimed, &model).await?;
         intact::check(&self.ledger, &self.spool, &channels).await?;
         let files = channels
             .first()
             .map(|first| first.iter().map(|(_, path)| path.clone()).collect())
             .unwrap_or_default();
         let run = Run { ledger: &self.ledger, config: &self.config, lease: claimed.lease, shutdown };
-        let analysis = match run.model(model.clone(), channels).await? {
+        let ended = match &model.package().task {
+            Task::Fusion(fusion) => run.fusion(&self.registry, &model, fusion, job).await?,
+            _ => run.model(model.clone(), channels).await?,
+        };
+        let analysis = match ended {
             Ended::Answered(analysis) => analysis,
             Ended::HandBack => {
                 info!("job {} is handed back", job.id);
@@ -179,10 +149,14 @@ impl Worker {
         })
     }
 
-    async fn channels(&self, claimed: &ClaimedJob) -> Result<Vec<ChannelFiles>, Trouble> {
+    async fn channels(&self, claimed: &ClaimedJob, model: &Model) -> Result<Vec<ChannelFiles>, Trouble> {
         let study = &claimed.job.study;
-        let mut channels = Vec::with_capacity(claimed.inputs.len());
-        for input in &claimed.inputs {
+        let inputs = match &model.package().task {
+            Task::Fusion(fusion) => fusion::inputs(&self.ledger, fusion, &claimed.job).await?,
+            _ => claimed.inputs.clone(),
+        };
+        let mut channels = Vec::with_capacity(inputs.len());
+        for input in &inputs {
             let rows = self.ledger.instances_of_series(study, &input.series).await?;
             let wanted: std::collections::BTreeSet<_> = input.instances.iter().collect();
             let files: ChannelFiles = rows
@@ -265,7 +239,7 @@ impl Worker {
         let deliveries = release::deliveries(&self.config, Some(model.package()), &job.model.id, &offered);
         let new = NewResult { outcome: made.outcome, findings: made.findings, artifacts: kept.artifacts };
         let now = self.config.clock.now();
-        match self.guard(claimed).await? {
+        match self.guard(claimed, model).await? {
             Some(guard) => {
                 let release = self.ledger.complete_job(claimed.lease, &new, &guard, &deliveries, now).await?;
                 kill_point::pass(KillPoint::Completed);
@@ -283,11 +257,21 @@ impl Worker {
         for receipt in kept.receipts {
             self.spool.recorded(receipt);
         }
+        if let Err(error) = self.looker.follow_parts(&job.study).await {
+            warn!(study.uid = %job.study, error = %chain(&error), "fusions over job {} wait for the next look or start", job.id);
+        }
         Ok(())
     }
 
     /// What the study says now about the series of the job.
-    async fn guard(&self, claimed: &ClaimedJob) -> Result<Option<ledger::ReleaseGuard>, Trouble> {
+    async fn guard(
+        &self,
+        claimed: &ClaimedJob,
+        model: &Model,
+    ) -> Result<Option<ledger::ReleaseGuard>, Trouble> {
+        if matches!(model.package().task, Task::Fusion(_)) {
+            return Ok(Some(fusion::guard()));
+        }
         let Some(picture) = picture::of_study(&self.ledger, &claimed.job.study).await? else {
             return Ok(None);
         };

@@ -6,6 +6,7 @@ mod commitment;
 mod delivery;
 mod doors;
 mod faults;
+mod fusion;
 mod hostile_http;
 mod notices;
 mod openapi;

@@ -8,7 +8,7 @@ use inference::{
     Findings, Model, Outcome, Row,
     package::{Fusion, ModelId, Part, Task},
 };
-use ledger::{CallId, NewPrediction, PageRequest, PredictionId, ResultFilter, ReviewState};
+use ledger::{CallId, NewPrediction, PredictionId, ReviewState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 use utoipa::ToSchema;
@@ -25,8 +25,6 @@ use crate::{
 };
 
 const MODEL: &str = "mm-fusion";
-/// Results of one model in one study that are looked through for one that is in force.
-const RESULTS_MAX: u32 = 100;
 
 /// Numbers as they were written; null is missing.
 type Values = BTreeMap<String, Option<Number>>;
@@ -192,14 +190,16 @@ async fn of_study(state: &AppState, id: &str, body: &MultimodalBody) -> ApiResul
     let study = body.study_uid.as_ref().ok_or_else(|| {
         ApiError::because(Code::Unprocessable, format!("study_uid is needed for the findings of {id}"))
     })?;
-    let filter =
-        ResultFilter { study: Some(study.clone()), model_id: Some(id.to_owned()), ..ResultFilter::default() };
-    let results = state.ledger.results(&filter, &PageRequest::first(RESULTS_MAX)).await?.rows;
-    let newest = results.into_iter().find(|result| result.superseded_by.is_none()).ok_or_else(|| {
+    let newest = state.pipeline.in_force(study, id).await?.ok_or_else(|| {
         ApiError::because(Code::Unprocessable, format!("the study has no result of {id} yet"))
     })?;
-    if newest.review_state == ReviewState::Rejected {
-        return Err(ApiError::because(Code::Unprocessable, format!("a doctor rejected the result of {id}")));
+    let refused = match newest.review_state {
+        ReviewState::Rejected => Some("rejected"),
+        ReviewState::Corrected => Some("corrected"),
+        ReviewState::Pending | ReviewState::Accepted => None,
+    };
+    if let Some(refused) = refused {
+        return Err(ApiError::because(Code::Unprocessable, format!("a doctor {refused} the result of {id}")));
     }
     let findings = serde_json::from_value(newest.findings)
         .map_err(|_| ApiError::because(Code::Unprocessable, format!("the study was not analysed by {id}")))?;

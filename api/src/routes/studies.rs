@@ -1,5 +1,6 @@
 //! Studies: what arrived, what it waits for, and what became of it.
 
+pub(super) mod fusion;
 pub(super) mod upload;
 
 use axum::{extract::State, http::StatusCode};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use imaging::{Header, SeriesUid, SopInstanceUid, StudyUid};
 use ledger::{
-    ArtifactId, AssociationId, BootId, Claim, Door, Ending, Enqueued, Failure, FailureKind, JobId, JobInput,
-    ModelRef, NewArtifact, NewAssociation, NewDelivery, NewInstance, NewJob, NewResult, NodeId, Outcome,
-    Parcel, Priority, Release, ReleaseGuard, ResultId, WorkerId,
+    About, ArtifactId, AssociationId, BootId, Claim, Door, Ending, Enqueued, Failure, FailureKind, JobId,
+    JobInput, ModelRef, NewArtifact, NewAssociation, NewDelivery, NewInstance, NewJob, NewResult, NodeId,
+    Outcome, Parcel, Priority, Release, ReleaseGuard, ResultId, WorkerId,
 };
 use serde_json::json;
 
@@ -90,7 +90,8 @@ async fn job_of(app: &TestApp, seeded: &Seeded, model: &str) -> JobId {
             stack: 0,
             instances: vec![seeded.instance.clone()],
         }],
-        stands_alone: false,
+        about: About::Series,
+        is_shadow: false,
         actor: "overread".to_owned(),
         request_id: None,
         created_at: app.now(),

@@ -20,13 +20,31 @@ pub struct NewJob {
     pub priority: Priority,
     /// The channels, in the model's order.
     pub inputs: Vec<JobInput>,
-    /// The input is one image that stands for itself: other images of its series ask other questions.
-    pub stands_alone: bool,
+    pub about: About,
+    /// The model is only tried out: its jobs and results stand beside those of the version in service.
+    pub is_shadow: bool,
     /// Who asked: an account, or `overread` by its rules.
     pub actor: String,
     pub request_id: Option<String>,
     pub created_at: Millis,
 }
+
+/// What a later job must share with this one to supersede it, beside study and model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The series with their stacks, in order. A job without series shares its question with none.
+    Series,
+    /// One image that stands for itself: other images of its series ask other questions.
+    Image,
+    /// Nothing more: it is about the study as a whole.
+    Study {
+        /// The job that was asked last, as the asker saw it.
+        after: Option<JobId>,
+    },
+}
+
+/// Begins the questions of models that are only tried out; no id of a model does.
+const SHADOW: &str = "(shadow) ";
 
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,28 +56,40 @@ pub enum Enqueued {
     },
     /// The same question over the same input was asked before.
     Exists { job: JobId, state: JobState },
-    /// Somebody has already asked over a newer input; this one was not asked.
+    /// Somebody has already asked over a newer input, or asked while this asker thought; this one was not asked.
     Stale { newer: JobId },
 }
 
 impl NewJob {
-    /// What a later job must share to supersede this one: the study, the model, and the
-    /// series with their stacks in order. A job without series shares its question with none.
+    /// What jobs over older and newer input have in common: a newer one supersedes the older ones.
     pub fn question(&self) -> String {
-        if self.inputs.is_empty() {
-            return self.key.clone();
-        }
-        let mut question = format!("{} {}", self.model.id, self.study);
-        if self.stands_alone {
-            // The number of its stack changes as more images come, the image does not.
-            let images = self.inputs.iter().flat_map(|input| &input.instances);
-            images.for_each(|image| question.push_str(&format!(" image {image}")));
-            return question;
-        }
-        for input in &self.inputs {
-            question.push_str(&format!(" {}#{}", input.series, input.stack));
+        let mut question = if self.is_shadow {
+            format!("{SHADOW}{}@{} {}", self.model.id, self.model.version, self.study)
+        } else {
+            format!("{} {}", self.model.id, self.study)
+        };
+        match self.about {
+            About::Series if self.inputs.is_empty() => self.key.clone_into(&mut question),
+            About::Series => {
+                for input in &self.inputs {
+                    question.push_str(&format!(" {}#{}", input.series, input.stack));
+                }
+            }
+            About::Image => {
+                // The number of its stack changes as more images come, the image does not.
+                let images = self.inputs.iter().flat_map(|input| &input.instances);
+                images.for_each(|image| question.push_str(&format!(" image {image}")));
+            }
+            About::Study { .. } => {}
         }
         question
+    }
+}
+
+impl Job {
+    /// Whether its model was only tried out when it was asked.
+    pub fn is_shadow(&self) -> bool {
+        self.question.starts_with(SHADOW)
     }
 }
 
@@ -76,7 +106,7 @@ impl Ledger {
             return Ok(Enqueued::Exists { job: job.id, state: job.state });
         }
         let question = new.question();
-        if let Some(newer) = asked_over_newer_input(&mut tx, &question, new.input_revision).await? {
+        if let Some(newer) = asked_meanwhile(&mut tx, new, &question).await? {
             return Ok(Enqueued::Stale { newer });
         }
         let job = insert(&mut tx, new, &question).await?;
@@ -84,11 +114,32 @@ impl Ledger {
         self.commit(tx, &[Topic::Jobs]).await?;
         Ok(Enqueued::New { job, superseded })
     }
+
+    /// The job that was asked last of a question, whatever became of it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn last_job(&self, question: &str) -> Result<Option<Job>, Error> {
+        self.db.record(sql(LAST_OF_QUESTION).bind(question)).await
+    }
 }
 
 async fn by_key(tx: &mut Tx, key: &str) -> Result<Option<Job>, Error> {
     tx.record(sql("select * from job where key = $1").bind(key)).await
 }
+
+async fn asked_meanwhile(tx: &mut Tx, new: &NewJob, question: &str) -> Result<Option<JobId>, Error> {
+    match new.about {
+        About::Series | About::Image => asked_over_newer_input(tx, question, new.input_revision).await,
+        About::Study { after } => {
+            let last = tx.record::<Job>(sql(LAST_OF_QUESTION).bind(question)).await?;
+            Ok(last.map(|last| last.id).filter(|last| Some(*last) != after))
+        }
+    }
+}
+
+const LAST_OF_QUESTION: &str =
+    "select * from job where question = $1 order by created_at desc, job_id desc limit 1";
 
 async fn asked_over_newer_input(
     tx: &mut Tx,

@@ -67,6 +67,15 @@ impl Ledger {
         self.db.records(statement.bind(study)).await
     }
 
+    /// Studies in which something else was released or reviewed after the model was asked last, over the study as a whole.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn studies_overtaken(&self, model_id: &str) -> Result<Vec<StudyUid>, Error> {
+        let statement = sql(include_str!("../sql/studies_overtaken.sql")).bind(model_id);
+        self.db.rows(statement).await?.iter().map(|row| row.parsed("study_uid")).collect()
+    }
+
     /// Jobs whose result waits to be released, oldest first.
     ///
     /// # Errors

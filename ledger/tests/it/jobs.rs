@@ -1,4 +1,4 @@
-use ledger::{Enqueued, Error, JobFilter, JobInput, JobState, NewJob, PageRequest, Priority};
+use ledger::{About, Enqueued, Error, JobFilter, JobInput, JobState, NewJob, PageRequest, Priority};
 
 use crate::database::TestDb;
 use crate::examples::{
@@ -55,6 +55,28 @@ on_both! {
             let answer = db.ledger.enqueue_job(&new).await.expect("an answer");
             assert!(matches!(&answer, Enqueued::New { superseded, .. } if superseded.is_empty()), "{answer:?}");
         }
+    }
+
+    async fn a_question_about_a_study_is_asked_after_the_last_one_that_its_asker_saw(db: TestDb) {
+        receive_study(&db.ledger, 1).await;
+        let about = |after, key: &str, at_millis| NewJob {
+            inputs: Vec::new(),
+            about: About::Study { after },
+            created_at: at(at_millis),
+            ..new_job(1, "fusion", key)
+        };
+        let first = enqueue(&db.ledger, &about(None, "first", 2)).await;
+        let overtaken = db.ledger.enqueue_job(&about(None, "overtaken", 3)).await;
+        assert_eq!(overtaken.expect("an answer"), Enqueued::Stale { newer: first });
+        let answer = db.ledger.enqueue_job(&about(Some(first), "second", 3)).await.expect("an answer");
+        assert!(matches!(&answer, Enqueued::New { superseded, .. } if *superseded == [first]), "{answer:?}");
+
+        // What is only tried out asks beside it.
+        let shadow = NewJob { is_shadow: true, ..about(None, "shadow", 4) };
+        let answer = db.ledger.enqueue_job(&shadow).await.expect("an answer");
+        let Enqueued::New { job, superseded } = answer else { panic!("it is new: {answer:?}") };
+        assert!(superseded.is_empty());
+        assert!(db.ledger.job(job).await.expect("an answer").expect("a job").is_shadow());
     }
 
     async fn a_job_for_an_unknown_study_is_refused(db: TestDb) {

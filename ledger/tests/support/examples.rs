@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use imaging::{Header, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, Uid};
 use ledger::{
-    ArtifactId, AssociationId, BootId, Claim, ClaimedJob, Door, Enqueued, JobId, JobInput, Ledger, Millis,
-    ModelRef, NewArtifact, NewAssociation, NewInstance, NewJob, NewResult, NodeId, Outcome, Priority,
+    About, ArtifactId, AssociationId, BootId, Claim, ClaimedJob, Door, Enqueued, JobId, JobInput, Ledger,
+    Millis, ModelRef, NewArtifact, NewAssociation, NewInstance, NewJob, NewResult, NodeId, Outcome, Priority,
     ReleaseGuard, SeriesAt, WorkerId,
 };
 use serde_json::json;
@@ -98,7 +98,8 @@ pub(crate) fn new_job(study_number: u32, model_id: &str, key: &str) -> NewJob {
         options: json!({}),
         priority: Priority::Routine,
         inputs: vec![input],
-        stands_alone: false,
+        about: About::Series,
+        is_shadow: false,
         actor: "overread".to_owned(),
         request_id: None,
         created_at: at(2),

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use inference::{Control, InferenceError, Model, Urgency};
-use ledger::{Heartbeat, Lease, Ledger};
+use inference::{Control, InferenceError, Model, Registry, Urgency, package::Fusion};
+use ledger::{Heartbeat, Job, Lease, Ledger};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, warn};
 
@@ -17,6 +17,7 @@ use crate::{
     analysis::{self, Analysis, AnalysisError, ChannelFiles, Underlay},
     config::PipelineConfig,
     destination::chain,
+    fusion,
     kill_point::{self, KillPoint},
 };
 
@@ -70,6 +71,23 @@ impl Run<'_> {
             tokio::task::spawn_blocking(move || span.in_scope(|| compute(&model, &channels, &signals)))
         };
         self.watch(computing, &signals).await
+    }
+
+    /// A fusion takes no images and is done before a lease needs renewing.
+    pub(super) async fn fusion(
+        &self,
+        registry: &Registry,
+        model: &Arc<Model>,
+        fusion: &Fusion,
+        job: &Job,
+    ) -> Result<Ended, Trouble> {
+        let clock = &self.config.clock;
+        let until = clock.now().plus(self.config.leases.job);
+        if let Heartbeat::Lost(_) = self.ledger.start_job(self.lease, until, clock.now()).await? {
+            return Ok(Ended::Lost);
+        }
+        let answer = fusion::answer(self.ledger, registry, model, fusion, job).await?;
+        Ok(Ended::Answered(Analysis { answer, frames: Vec::new(), underlay: None }))
     }
 
     async fn watch(

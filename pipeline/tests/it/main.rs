@@ -7,6 +7,8 @@ mod delivery;
 mod echo;
 mod flow;
 mod forms;
+mod fusion;
+mod fusion_parts;
 mod notices;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod phantom;

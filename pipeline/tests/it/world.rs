@@ -201,10 +201,16 @@ pub(crate) fn registry_of(folder: &Path) -> Arc<Registry> {
     Arc::new(registry)
 }
 
-/// A copy of the package with some text of its manifest replaced.
+/// A copy of the package `bright` with some text of its manifest replaced.
 pub(crate) fn variant(folder: &Path, replace: &[(&str, &str)]) -> Arc<Registry> {
-    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/packages/bright");
-    let to = folder.join("models/bright");
+    let models = folder.join("models");
+    copy_package("bright", &models.join("bright"), replace);
+    registry_of(&models)
+}
+
+/// Copies a package of the tests, with some text of its manifest replaced.
+pub(crate) fn copy_package(name: &str, to: &Path, replace: &[(&str, &str)]) {
+    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/packages").join(name);
     std::fs::create_dir_all(to.join("selftest")).unwrap();
     for file in ["model.onnx", "selftest/input.npy", "selftest/expected.npy"] {
         std::fs::copy(from.join(file), to.join(file)).unwrap();
@@ -215,7 +221,6 @@ pub(crate) fn variant(folder: &Path, replace: &[(&str, &str)]) -> Arc<Registry> 
         manifest = manifest.replace(old, new);
     }
     std::fs::write(to.join("model.toml"), manifest).unwrap();
-    registry_of(&folder.join("models"))
 }
 
 /// Asks again and again until `holds`; far longer than it takes on a busy machine.

@@ -3,7 +3,8 @@
     python make.py
 
 `bright` marks voxels above a threshold: its graph is the identity. `shade` says whether a grey image is bright or
-dark, `tint` which of red, green and blue a colour image has most of: means over the pixels. Nothing is trained.
+dark, `tint` which of red, green and blue a colour image has most of: means over the pixels. `tide` gives the sigmoid of
+its one value, `joined` that of the sum of bright's volume, tide's answer and an age. Nothing is trained.
 """
 
 import hashlib
@@ -69,3 +70,27 @@ print("shade", means(HERE / "shade" / "model.onnx", [[1], [-1]], [0, 1]))
 colours = numpy.arange(3, dtype=numpy.float32).reshape(1, 3, 1, 1) * numpy.ones((1, 3, 4, 4), numpy.float32)
 self_test(HERE / "tint", colours, numpy.array([[0, 1, 2]], numpy.float32))
 print("tint", means(HERE / "tint" / "model.onnx", numpy.eye(3), [0, 0, 0]))
+
+
+def sigmoid_of_sum(path, columns):
+    """float64 (rows, columns) -> the sigmoid of each row's sum, (rows, 1)."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["row", "ones"], ["sum"]),
+            helper.make_node("Sigmoid", ["sum"], ["probability"]),
+        ],
+        "sum",
+        [helper.make_tensor_value_info("row", TensorProto.DOUBLE, ["rows", columns])],
+        [helper.make_tensor_value_info("probability", TensorProto.DOUBLE, ["rows", 1])],
+        [numpy_helper.from_array(numpy.ones((columns, 1)), "ones")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+for name, columns in (("tide", 1), ("joined", 3)):
+    rows = numpy.linspace(-1, 1, 2 * columns).reshape(2, columns)
+    self_test(HERE / name, rows, 1 / (1 + numpy.exp(-rows.sum(1))))
+    print(name, sigmoid_of_sum(HERE / name / "model.onnx", columns))
