@@ -19,7 +19,7 @@ use crate::{
     negotiate::{Agreed, Context, Service, negotiate},
     pdu::{self, ASSOCIATE_BYTES_MAX, Abort, AssociateRq, BadPdu, PduType, PdvHeader, Rejection},
     status::Status,
-    store::Receiving,
+    store::{Ended, Receiving},
     wire::{Deadline, Wait, Wire, WireError, next_fragment},
 };
 
@@ -330,8 +330,14 @@ impl Association<'_> {
         match sink {
             Sink::Refused(status) => self.answer(context, &command, status),
             Sink::Instance(receiving) => {
-                let status = receiving.finish(&mut self.carrier);
-                self.answer(context, &command, status)
+                let acknowledged = match receiving.end(&mut self.carrier) {
+                    Ended::Answer(status) => return self.answer(context, &command, status),
+                    Ended::Acknowledge(acknowledged) => acknowledged,
+                };
+                let answered = self.answer(context, &command, Status::SUCCESS);
+                // Also when the peer is gone: it is kept.
+                acknowledged.place(&mut self.carrier, &self.shared.shutdown);
+                answered
             }
             Sink::Argument(argument) if command.operation == Operation::EventReportRq => {
                 self.take_report(context, &command, &argument)

@@ -13,7 +13,12 @@ use ledger::{AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewIns
 use spool::{Digest, Receipt, Spool};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{config::ScpConfig, negotiate::Agreed, store::peer_name};
+use crate::{
+    config::ScpConfig,
+    negotiate::Agreed,
+    promise::{Promise, Promises},
+    store::peer_name,
+};
 
 /// Rows in one transaction.
 const BATCH_MAX: usize = 256;
@@ -90,13 +95,17 @@ pub(crate) struct Intake {
     notes: mpsc::Sender<Note>,
     /// Cuts the writer's wait for more rows short.
     urgent: Arc<Notify>,
+    promises: Promises,
 }
 
 impl Intake {
     pub(crate) fn new(unrecorded_max: usize) -> (Self, Queue) {
         let (notes, receiver) = mpsc::channel(unrecorded_max.max(1));
         let urgent = Arc::new(Notify::new());
-        (Self { notes, urgent: urgent.clone() }, Queue { notes: receiver, urgent })
+        (
+            Self { notes, urgent: urgent.clone(), promises: Promises::default() },
+            Queue { notes: receiver, urgent },
+        )
     }
 
     pub(crate) fn carrier(&self, config: &ScpConfig, peer: SocketAddr, agreed: &Agreed) -> Carrier {
@@ -115,8 +124,9 @@ impl Intake {
         Carrier { intake: self.clone(), by: Arc::new(by), has_news: false, ending: None }
     }
 
-    /// Waits until the ledger has all that came before. For threads outside the runtime.
+    /// Waits until the ledger has all that was acknowledged before. For threads outside the runtime.
     pub(crate) fn settle(&self) {
+        self.promises.wait();
         let (sender, receiver) = oneshot::channel();
         self.send(Note::Barrier(sender));
         if receiver.blocking_recv().is_err() {
@@ -148,6 +158,11 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
+    /// To be taken before an instance is acknowledged that is not in the queue yet.
+    pub(crate) fn promise(&self) -> Promise {
+        self.intake.promises.make()
+    }
+
     pub(crate) fn arrived(
         &mut self,
         header: Header,

@@ -22,6 +22,7 @@ mod intake;
 mod listener;
 mod negotiate;
 mod pdu;
+mod promise;
 mod reconcile;
 mod send;
 mod sop_class;

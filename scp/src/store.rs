@@ -1,10 +1,11 @@
 //! C-STORE (PS3.4 Annex B): a data set on its way from the wire into the spool.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use admission::Arrival;
 use imaging::{SopClassUid, SopInstanceUid};
-use spool::{Fault, FileMeta, Incoming, KeepError, Outcome, Spool};
+use spool::{Fault, FileMeta, Incoming, KeepError, Noted, Outcome, Spool};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     association::AssociationError,
@@ -12,9 +13,13 @@ use crate::{
     config::Limits,
     intake::Carrier,
     negotiate::Context,
+    promise::Promise,
     status::Status,
     wire::{Deadline, Wire},
 };
+
+/// Between attempts while the disk does not take an acknowledged instance.
+const PLACE_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Receiving {
@@ -76,37 +81,90 @@ impl Receiving {
         Ok(Ok(()))
     }
 
-    /// Puts the instance into the spool; the answer says what became of it.
-    pub(crate) fn finish(self, carrier: &mut Carrier) -> Status {
-        let outcome = match self.incoming.finish() {
-            Ok(outcome) => outcome,
-            Err(error) => return refused(&error),
-        };
-        metrics::counter!("overread_instances_received_total", "outcome" => outcome_label(&outcome))
-            .increment(1);
-        let arrival = match admission::settle(&self.spool, outcome) {
-            Ok(arrival) => arrival,
-            Err(error) => return refused(&KeepError::from(error)),
-        };
-        match arrival {
-            Arrival::Kept(one) => carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt),
-            Arrival::Replacing(one, aside) => carrier.replaced(one, aside),
-            Arrival::Twin(one, aside) => {
-                carrier.set_aside(aside);
-                carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt);
+    pub(crate) fn end(self, carrier: &mut Carrier) -> Ended {
+        match self.incoming.end() {
+            Ok(spool::Ended::Noted(noted)) => {
+                Ended::Acknowledge(Acknowledged { noted, spool: self.spool, _promise: carrier.promise() })
             }
-            Arrival::Unusable(fault, aside) => {
-                carrier.set_aside(aside);
-                return match fault {
-                    Fault::Disagrees(_) => Status::DATA_SET_DOES_NOT_MATCH,
-                    Fault::Malformed(_) | Fault::Missing(_) | Fault::Unreadable(_) => {
-                        Status::CANNOT_UNDERSTAND
-                    }
-                };
-            }
+            Ok(spool::Ended::Known(outcome)) => Ended::Answer(settle(&self.spool, *outcome, carrier)),
+            Err(error) => Ended::Answer(refused(&error)),
         }
-        Status::SUCCESS
     }
+}
+
+/// What follows the last byte of a data set.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Answer(Status),
+    /// The answer is success; then comes [`Acknowledged::place`].
+    Acknowledge(Acknowledged),
+}
+
+/// An instance that is kept in the journal, and whose sender may know it.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    noted: Box<Noted>,
+    spool: Spool,
+    _promise: Promise,
+}
+
+impl Acknowledged {
+    /// Puts it in its place, however long the disk takes. When the service ends before, the next start does it.
+    pub(crate) fn place(self, carrier: &mut Carrier, shutdown: &CancellationToken) {
+        let mut noted = self.noted;
+        let mut told = false;
+        let outcome = loop {
+            match noted.place() {
+                Ok(outcome) => break outcome,
+                Err(unplaced) if shutdown.is_cancelled() => {
+                    tracing::warn!(
+                        error = &unplaced as &dyn std::error::Error,
+                        "the next start puts an instance in its place"
+                    );
+                    return;
+                }
+                Err(unplaced) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(
+                            error = &unplaced as &dyn std::error::Error,
+                            "an acknowledged instance waits for the disk"
+                        );
+                    }
+                    noted = unplaced.noted;
+                    std::thread::sleep(PLACE_AGAIN);
+                }
+            }
+        };
+        let status = settle(&self.spool, outcome, carrier);
+        if status != Status::SUCCESS {
+            tracing::error!(%status, "an instance was acknowledged, and could not be settled");
+        }
+    }
+}
+
+/// Tells the ledger what became of an instance; the status is for its sender.
+fn settle(spool: &Spool, outcome: Outcome, carrier: &mut Carrier) -> Status {
+    metrics::counter!("overread_instances_received_total", "outcome" => outcome_label(&outcome)).increment(1);
+    let arrival = match admission::settle(spool, outcome) {
+        Ok(arrival) => arrival,
+        Err(error) => return refused(&KeepError::from(error)),
+    };
+    match arrival {
+        Arrival::Kept(one) => carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt),
+        Arrival::Replacing(one, aside) => carrier.replaced(one, aside),
+        Arrival::Twin(one, aside) => {
+            carrier.set_aside(aside);
+            carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt);
+        }
+        Arrival::Unusable(fault, aside) => {
+            carrier.set_aside(aside);
+            return match fault {
+                Fault::Disagrees(_) => Status::DATA_SET_DOES_NOT_MATCH,
+                Fault::Malformed(_) | Fault::Missing(_) | Fault::Unreadable(_) => Status::CANNOT_UNDERSTAND,
+            };
+        }
+    }
+    Status::SUCCESS
 }
 
 fn outcome_label(outcome: &Outcome) -> &'static str {

@@ -12,7 +12,7 @@ pub(crate) struct Buffers(Mutex<Vec<Draft>>);
 
 impl Buffers {
     pub(crate) fn take(&self) -> Draft {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(Draft::with_room)
     }
 
     pub(crate) fn give_back(&self, buffer: Draft) {

@@ -4,7 +4,12 @@
 //! longer instances go through that buffer to a temporary file. Dropping an unfinished
 //! instance leaves nothing behind.
 
-use std::{io::Write, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use imaging::Header;
 
@@ -13,14 +18,17 @@ use crate::{
     digest::Digest,
     error::KeepError,
     head::Head,
-    journal::{Draft, PAYLOAD_BYTES_MAX},
-    layout::{Placed, Temporary},
-    outcome::{Conflict, Disagreement, Fault, InstanceKey, Kept, Outcome, Same, Unusable},
+    journal::{Draft, PAYLOAD_BYTES_MAX, Receipt},
+    layout::{Layout, Temporary},
+    outcome::{Conflict, Disagreement, Fault, InstanceKey, Outcome, Same, Unusable},
     part10::{FileMeta, Seal, write_prologue},
+    placing::{Claim, Ended, Noted},
     spool::Shared,
     stored::Stored,
 };
 
+/// What is in a file already goes on in pieces that stay in the processor's cache.
+const STREAM_BYTES: usize = 256 << 10;
 /// The digest takes bytes in pieces of this size, at which its parallel form is at its best.
 const HASH_STEP: usize = 64 << 10;
 
@@ -87,10 +95,18 @@ impl Incoming {
     /// # Errors
     /// When room must be made and cannot be.
     pub fn room(&mut self) -> Result<&mut [u8], KeepError> {
-        if self.filled == self.buffer.file().len() {
+        if self.filled == self.limit() {
             self.spill()?;
         }
-        Ok(&mut self.buffer.file_mut()[self.filled..])
+        let limit = self.limit();
+        Ok(&mut self.buffer.file_mut()[self.filled..limit])
+    }
+
+    fn limit(&self) -> usize {
+        match self.file {
+            Some(_) => STREAM_BYTES,
+            None => self.buffer.file().len(),
+        }
     }
 
     /// Says that `count` bytes were put where [`Incoming::room`] said.
@@ -128,7 +144,19 @@ impl Incoming {
     ///
     /// # Errors
     /// When it cannot be kept: then nothing of it is.
-    pub fn finish(mut self) -> Result<Outcome, KeepError> {
+    pub fn finish(self) -> Result<Outcome, KeepError> {
+        match self.end()? {
+            Ended::Known(outcome) => Ok(*outcome),
+            Ended::Noted(noted) => noted.place_or_withdraw(),
+        }
+    }
+
+    /// Ends the data set and judges it. What is durable in the journal can be acknowledged before it is
+    /// put in its place.
+    ///
+    /// # Errors
+    /// When it cannot be kept: then nothing of it is.
+    pub fn end(mut self) -> Result<Ended, KeepError> {
         self.hash(self.filled);
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         let seal = Seal { dataset_bytes: self.dataset_bytes, digest }.encode();
@@ -140,11 +168,11 @@ impl Incoming {
             None => self.buffer.file_mut()[self.seal_at..][..seal.len()].copy_from_slice(&seal),
         }
         match self.judge() {
-            Ok(header) => self.place(header, digest),
+            Ok(header) => self.note(header, digest),
             Err(fault) => {
                 let reason = fault.to_string();
                 let quarantined = self.quarantine(&reason)?;
-                Ok(Outcome::Unusable(Unusable { fault, quarantined }))
+                Ok(Ended::Known(Box::new(Outcome::Unusable(Unusable { fault, quarantined }))))
             }
         }
     }
@@ -159,80 +187,68 @@ impl Incoming {
         self.head.facts()
     }
 
-    fn place(mut self, header: Header, digest: Digest) -> Result<Outcome, KeepError> {
-        let key = InstanceKey::of(&header);
-        let target = self.spool.layout.instance(&key);
-        loop {
-            if let Some(stored) = Stored::open(&target)? {
-                return self.meet(&stored, key, header, digest);
-            }
-            let receipt = if self.file_bytes <= PAYLOAD_BYTES_MAX as u64 && self.file.is_none() {
-                self.note_with_payload(&key)?
-            } else {
-                self.note_without_payload(&key)?
-            };
-            let file = self.file.as_mut().expect("both kinds of note leave a file");
-            match file.place(&target) {
-                Ok(Placed::Here) => {
-                    if self.flushes_itself() {
-                        self.spool.layout.sync_folders(&target)?;
-                    }
-                    return Ok(Outcome::Kept(Kept {
-                        key,
-                        digest,
-                        size_bytes: self.file_bytes,
-                        header,
-                        receipt,
-                    }));
-                }
-                Ok(Placed::Occupied) => self.spool.journal.recorded(receipt),
-                Err(error) => {
-                    self.spool.journal.recorded(receipt);
-                    return Err(error.into());
-                }
-            }
+    fn note(mut self, header: Header, digest: Digest) -> Result<Ended, KeepError> {
+        let claim = Claim::take(&self.spool, InstanceKey::of(&header));
+        let target = self.spool.layout.instance(claim.key());
+        if let Some(stored) = Stored::open(&target)? {
+            return self
+                .meet(&stored, claim.key().clone(), header, digest)
+                .map(|outcome| Ended::Known(Box::new(outcome)));
+        }
+        let is_in_journal = self.file.is_none() && self.file_bytes <= PAYLOAD_BYTES_MAX as u64;
+        let receipt = match is_in_journal {
+            true => self.spool.journal.note_file(claim.key(), &mut self.buffer, self.filled)?,
+            false => self.note_long(claim.key())?,
+        };
+        let may_wait = is_in_journal && self.spool.durability == Durability::Power;
+        let noted = Noted { incoming: self, target, header, digest, receipt, claim };
+        match may_wait {
+            true => Ok(Ended::Noted(Box::new(noted))),
+            false => noted.place_or_withdraw().map(|outcome| Ended::Known(Box::new(outcome))),
         }
     }
 
-    fn flushes_itself(&self) -> bool {
-        self.spool.durability == Durability::Power && self.file_bytes > PAYLOAD_BYTES_MAX as u64
-    }
-
-    /// A short instance: its bytes go to the journal, and unflushed to its file.
-    fn note_with_payload(&mut self, key: &InstanceKey) -> Result<crate::Receipt, KeepError> {
-        let receipt = self.spool.journal.note_file(key, &mut self.buffer, self.filled)?;
-        match self.write_out() {
-            Ok(()) => Ok(receipt),
-            Err(error) => {
-                self.spool.journal.recorded(receipt);
-                Err(error)
-            }
-        }
-    }
-
-    /// A long instance, or one that was written already: it is flushed by itself and noted by key.
-    fn note_without_payload(&mut self, key: &InstanceKey) -> Result<crate::Receipt, KeepError> {
-        self.write_out()?;
-        let file = self.file.as_ref().expect("written out");
-        if self.spool.durability == Durability::Power {
+    /// A long instance is flushed by itself and noted by key.
+    fn note_long(&mut self, key: &InstanceKey) -> Result<Receipt, KeepError> {
+        let is_flushed = self.flushes_itself();
+        let file = self.file(Layout::new_temporary)?;
+        if is_flushed {
             file.file.sync_all()?;
         }
         Ok(self.spool.journal.note_kept(key)?)
     }
 
-    /// Makes sure that there is a temporary file with all bytes.
-    fn write_out(&mut self) -> Result<(), KeepError> {
-        if self.file.is_none() {
-            let mut file = self.spool.layout.new_temporary()?;
-            file.file.write_all(&self.buffer.file()[..self.filled])?;
-            self.file = Some(file);
+    pub(crate) fn flushes_itself(&self) -> bool {
+        let is_long = self.file_bytes > PAYLOAD_BYTES_MAX as u64;
+        is_long && self.spool.durability == Durability::Power
+    }
+
+    pub(crate) fn spool(&self) -> &Arc<Shared> {
+        &self.spool
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The temporary file with all bytes; it is made by `make` if there is none yet.
+    pub(crate) fn file(
+        &mut self,
+        make: impl FnOnce(&Layout) -> io::Result<Temporary>,
+    ) -> io::Result<&mut Temporary> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => {
+                let mut file = make(&self.spool.layout)?;
+                file.file.write_all(&self.buffer.file()[..self.filled])?;
+                Ok(none.insert(file))
+            }
         }
-        Ok(())
     }
 
     /// There is an instance with this UID already.
-    fn meet(
-        mut self,
+    pub(crate) fn meet(
+        &mut self,
         stored: &Stored,
         key: InstanceKey,
         second: Header,
@@ -263,9 +279,9 @@ impl Incoming {
         }
     }
 
-    fn quarantine(&mut self, reason: &str) -> Result<std::path::PathBuf, KeepError> {
-        self.write_out()?;
-        let file = self.file.take().expect("written out");
+    fn quarantine(&mut self, reason: &str) -> Result<PathBuf, KeepError> {
+        self.file(Layout::new_temporary)?;
+        let file = self.file.take().expect("it was made just now");
         Ok(self.spool.quarantine.admit(file, Some(&self.meta), reason)?)
     }
 }

@@ -1,15 +1,19 @@
 //! Where things lie: `<aa>/<study>/<series>/<instance>.dcm`, beside `tmp/` and `journal/`.
 //!
 //! `<aa>` is a byte of the study's digest, so that no folder has more than some thousand entries.
+//! What is being written has no name (`O_TMPFILE`) until it is whole: a kill leaves nothing to tidy
+//! up, and one name is made where a temporary one would take three steps in the folder's lock. Where the
+//! file system has no such files, they have names in `tmp/`.
 
 use std::{
     fs::{self, File},
     io,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 
 use crate::outcome::InstanceKey;
 
@@ -17,11 +21,13 @@ use crate::outcome::InstanceKey;
 pub(crate) struct Layout {
     root: PathBuf,
     next_temporary: AtomicU64,
+    /// Whether the file system has files without a name.
+    nameless: bool,
 }
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), next_temporary: AtomicU64::new(0) }
+        Self { root: root.to_owned(), next_temporary: AtomicU64::new(0), nameless: false }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -51,21 +57,55 @@ impl Layout {
         path
     }
 
+    /// Tries whether a file can get its name when it is whole.
+    ///
+    /// # Errors
+    /// When the folder cannot be used at all.
+    pub(crate) fn prefer_nameless(&mut self) -> io::Result<()> {
+        let path = self.next_path();
+        let linked = nameless_in(&self.temporary()).and_then(|file| name(&file, &path));
+        self.nameless = linked.is_ok();
+        match linked {
+            Ok(()) => fs::remove_file(path),
+            Err(error) => {
+                tracing::debug!(%error, "the spool's file system has no files without a name");
+                Ok(())
+            }
+        }
+    }
+
     /// A file that disappears unless it is put somewhere.
     pub(crate) fn new_temporary(&self) -> io::Result<Temporary> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.temporary().join(format!("{number:x}.part"));
+        if self.nameless {
+            return nameless_in(&self.temporary()).map(|file| Temporary::nameless(file, self.next_path()));
+        }
+        let path = self.next_path();
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Temporary { path, file, placed: false })
+        Ok(Temporary::named(file, path))
+    }
+
+    /// The same, near the place that it is for.
+    pub(crate) fn new_near(&self, target: &Path) -> io::Result<Temporary> {
+        let Some(folder) = target.parent().filter(|_| self.nameless) else { return self.new_temporary() };
+        for _ in 0..TRIES {
+            match nameless_in(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder)?,
+                made => return made.map(|file| Temporary::nameless(file, self.next_path())),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
     }
 
     /// A second name of a file that is in its place; it disappears unless it is put somewhere.
     pub(crate) fn new_link(&self, kept: &Path) -> io::Result<Temporary> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.temporary().join(format!("{number:x}.part"));
+        let path = self.next_path();
         fs::hard_link(kept, &path)?;
-        let file = File::open(&path)?;
-        Ok(Temporary { path, file, placed: false })
+        Ok(Temporary::named(File::open(&path)?, path))
+    }
+
+    fn next_path(&self) -> PathBuf {
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        self.temporary().join(format!("{number:x}.part"))
     }
 
     /// Makes an instance's place in the directory tree durable, up to the root.
@@ -77,6 +117,20 @@ impl Layout {
     }
 }
 
+/// So often a folder is made again that somebody prunes before it is used.
+const TRIES: usize = 8;
+
+fn nameless_in(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::from_raw_mode(0o666))?.into())
+}
+
+/// Gives a file that has none its name, unless that is taken.
+fn name(file: &File, path: &Path) -> io::Result<()> {
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
 /// Says whether a file took its place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
@@ -86,47 +140,77 @@ pub(crate) enum Placed {
 
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    path: PathBuf,
     pub(crate) file: File,
-    placed: bool,
+    path: PathBuf,
+    state: Name,
+}
+
+/// What the path of a temporary file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// What it could be called.
+    Free,
+    /// Where it lies for now.
+    Temporary,
+    /// Nothing any more: the file is in its place.
+    Given,
 }
 
 impl Temporary {
+    fn nameless(file: File, path: PathBuf) -> Self {
+        Self { file, path, state: Name::Free }
+    }
+
+    fn named(file: File, path: PathBuf) -> Self {
+        Self { file, path, state: Name::Temporary }
+    }
+
     /// Moves the file to `target` unless something is there.
     pub(crate) fn place(&mut self, target: &Path) -> io::Result<Placed> {
         // A folder may be pruned between its making and the move: try again.
-        for _ in 0..8 {
-            match rustix::fs::renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+        for _ in 0..TRIES {
+            match self.try_place(target) {
                 Ok(()) => {
-                    self.placed = true;
+                    self.state = Name::Given;
                     return Ok(Placed::Here);
                 }
-                Err(rustix::io::Errno::EXIST) => return Ok(Placed::Occupied),
-                Err(rustix::io::Errno::NOENT) => {
-                    if let Some(folder) = target.parent() {
-                        fs::create_dir_all(folder)?;
-                    }
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Placed::Occupied),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder_of(target)?,
+                Err(error) => return Err(error),
             }
         }
         Err(io::ErrorKind::NotFound.into())
     }
 
+    fn try_place(&self, target: &Path) -> io::Result<()> {
+        match self.state {
+            Name::Free => name(&self.file, target),
+            Name::Temporary | Name::Given => {
+                Ok(rustix::fs::renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE)?)
+            }
+        }
+    }
+
     /// Moves the file to `target`, whatever is there.
     pub(crate) fn replace(&mut self, target: &Path) -> io::Result<()> {
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder)?;
+        make_folder_of(target)?;
+        if self.state == Name::Free {
+            name(&self.file, &self.path)?;
+            self.state = Name::Temporary;
         }
         fs::rename(&self.path, target)?;
-        self.placed = true;
+        self.state = Name::Given;
         Ok(())
     }
 }
 
+fn make_folder_of(target: &Path) -> io::Result<()> {
+    target.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.placed
+        if self.state == Name::Temporary
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), error = %error, "an unfinished file stays until the next start");

@@ -19,6 +19,7 @@ mod journal;
 mod layout;
 mod outcome;
 mod part10;
+mod placing;
 mod quarantine;
 mod scan;
 mod space;
@@ -35,6 +36,7 @@ pub use outcome::{
     Conflict, Disagreement, Fault, InstanceKey, Kept, Outcome, Replaced, Same, Unusable, identity_differs,
 };
 pub use part10::{FileMeta, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, NotPart10, Prologue};
+pub use placing::{Ended, Noted, Unplaced};
 pub use scan::Malformed;
 pub use spool::Spool;
 pub use stored::HeadError;

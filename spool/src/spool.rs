@@ -20,6 +20,7 @@ use crate::{
     layout::Layout,
     outcome::{InstanceKey, Outcome},
     part10::{FileMeta, Prologue},
+    placing::Placing,
     quarantine::Quarantine,
     space::Space,
     stored::{HeadError, Stored},
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) quarantine: Quarantine,
     pub(crate) space: Space,
     pub(crate) buffers: Buffers,
+    pub(crate) placing: Placing,
     pub(crate) durability: Durability,
     same_uid: SameUid,
     leftovers: Mutex<Leftovers>,
@@ -53,7 +55,7 @@ impl Spool {
     /// # Errors
     /// When a folder cannot be used, or another process has the spool open.
     pub fn open(config: SpoolConfig) -> Result<Self, OpenError> {
-        let layout = Layout::new(&config.root);
+        let mut layout = Layout::new(&config.root);
         for folder in [config.root.clone(), layout.temporary(), layout.journal(), config.quarantine.clone()] {
             fs::create_dir_all(&folder).map_err(|source| OpenError::Folder { path: folder, source })?;
         }
@@ -65,6 +67,7 @@ impl Spool {
             Err(TryLockError::Error(source)) => return Err(folder_error(source)),
         }
         empty(&layout.temporary()).map_err(folder_error)?;
+        layout.prefer_nameless().map_err(folder_error)?;
         let root = File::open(&config.root).map_err(folder_error)?;
         let (journal, leftovers) = open_journal(&layout, &config, &root)
             .map_err(|source| OpenError::Journal { path: layout.journal(), source })?;
@@ -74,6 +77,7 @@ impl Spool {
             quarantine: Quarantine::new(&config.quarantine, config.durability),
             space: Space::new(&config.root, config.min_free_bytes),
             buffers: Buffers::default(),
+            placing: Placing::default(),
             durability: config.durability,
             same_uid: config.same_uid,
             leftovers: Mutex::new(leftovers),
@@ -223,9 +227,10 @@ impl Spool {
     /// Says that the ledger has rows for all of [`Spool::unrecorded`].
     ///
     /// # Errors
-    /// When the old journal cannot be removed; it is replayed again then.
+    /// When the old journal cannot be freed; it is replayed again then.
     pub fn reconciled(&self) -> io::Result<()> {
-        self.0.leftovers.lock().unwrap_or_else(PoisonError::into_inner).remove()
+        let mut leftovers = self.0.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.journal.release(&mut leftovers)
     }
 }
 
@@ -253,9 +258,7 @@ fn empty(folder: &Path) -> io::Result<()> {
 fn open_journal(layout: &Layout, config: &SpoolConfig, root: &File) -> io::Result<(Arc<Journal>, Leftovers)> {
     let mut leftovers = Leftovers::read(&layout.journal(), |key, file| restore(layout, key, file))?;
     leftovers.kept.retain(|key| layout.instance(key).exists());
-    if leftovers.kept.is_empty() {
-        leftovers.remove()?;
-    } else {
+    if !leftovers.kept.is_empty() {
         tracing::info!(
             instances = leftovers.kept.len(),
             "replayed the intake journal of a process that died"
@@ -267,7 +270,7 @@ fn open_journal(layout: &Layout, config: &SpoolConfig, root: &File) -> io::Resul
         config.durability,
         Space::new(&config.root, config.min_free_bytes),
         config.journal_segment_bytes,
-        &leftovers,
+        &mut leftovers,
     )?;
     Ok((Arc::new(journal), leftovers))
 }

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step fails the test")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, ffi::OsString, fs, path::Path};
 
 use imaging::{SopClassUid, SopInstanceUid, Uid};
 use spool::{
-    Durability, Fault, FileMeta, Incoming, InstanceKey, KeepError, Outcome, ReadError, Spool, SpoolConfig,
+    Durability, Ended, Fault, FileMeta, Incoming, InstanceKey, KeepError, Noted, Outcome, ReadError, Spool,
+    SpoolConfig,
 };
 use tempfile::TempDir;
 
@@ -204,7 +205,6 @@ fn an_instance_that_is_dropped_half_way_leaves_nothing() {
     let spool = open(folder.path(), Durability::Power);
     let mut incoming = begin(&spool, "1.2.3.4");
     incoming.write(&dataset("1.2.3.4", "P1", 3 << 20)[..2 << 20]).unwrap();
-    assert_eq!(files_below(&folder.path().join("spool/tmp")), 1);
     drop(incoming);
     assert_eq!(files_below(&folder.path().join("spool/tmp")), 0);
     assert!(spool.walk().next().is_none());
@@ -224,6 +224,49 @@ fn two_processes_cannot_open_one_spool() {
     let _spool = open(folder.path(), Durability::Process);
     let error = Spool::open(config(folder.path(), Durability::Process)).unwrap_err();
     assert!(error.to_string().contains("another process uses the spool"));
+}
+
+#[track_caller]
+fn noted(ended: Ended) -> Noted {
+    match ended {
+        Ended::Noted(noted) => *noted,
+        other => panic!("not in the journal: {other:?}"),
+    }
+}
+
+#[test]
+fn the_next_start_puts_what_was_acknowledged_in_its_place() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let sent = dataset("1.2.3.4", "P1", 70_000);
+    let mut incoming = begin(&spool, "1.2.3.4");
+    incoming.write(&sent).unwrap();
+    let noted = noted(incoming.end().unwrap());
+    assert!(!spool.holds(&key("1.2.3.4")).unwrap(), "its file follows");
+    let after = crashed(folder.path());
+    let reopened = open(after.path(), Durability::Power);
+    assert_eq!(reopened.unrecorded(), [key("1.2.3.4")]);
+    assert!(reopened.read(&key("1.2.3.4")).unwrap().ends_with(&sent));
+    kept(noted.place().unwrap());
+    assert!(spool.read(&key("1.2.3.4")).unwrap().ends_with(&sent));
+}
+
+#[test]
+fn a_second_one_of_a_uid_is_judged_when_the_first_is_in_its_place() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let mut incoming = begin(&spool, "1.2.3.4");
+    incoming.write(&dataset("1.2.3.4", "P1", 100)).unwrap();
+    let first = noted(incoming.end().unwrap());
+    let second = std::thread::spawn({
+        let spool = spool.clone();
+        move || receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P2", 100))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(50)); // it has the time to go wrong
+    assert!(!second.is_finished(), "it was judged without the first");
+    let _kept = kept(first.place().unwrap());
+    assert!(matches!(second.join().unwrap(), Outcome::Conflict(_)));
+    assert_eq!(spool.quarantined().unwrap().len(), 1);
 }
 
 /// A copy of the spool's folder as a process that dies now would leave it.
@@ -256,6 +299,21 @@ fn a_file_that_the_disk_lost_comes_back_from_the_journal() {
         assert_eq!(reopened.unrecorded(), [key("1.2.3.4")], "{damage}");
         assert!(reopened.read(&key("1.2.3.4")).unwrap().ends_with(&sent), "{damage}");
     }
+}
+
+#[test]
+fn what_is_being_written_has_no_name_or_one_that_the_next_start_removes() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Process);
+    let mut half = begin(&spool, "1.2.3.4");
+    half.write(&dataset("1.2.3.4", "P1", 3 << 20)[..2 << 20]).unwrap();
+    assert_eq!(spool.walk().count(), 0);
+    fs::write(folder.path().join("spool/tmp/7.part"), "of a file system that has no files without a name")
+        .unwrap();
+    let after = crashed(folder.path());
+    let reopened = open(after.path(), Durability::Process);
+    assert_eq!(files_below(&after.path().join("spool/tmp")), 0);
+    assert_eq!(reopened.walk().count(), 0);
 }
 
 #[test]
@@ -305,8 +363,69 @@ fn a_clean_end_leaves_nothing_to_replay() {
     let kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
     spool.recorded(kept.receipt);
     drop(spool);
-    assert_eq!(files_below(&folder.path().join("spool/journal")), 0);
     assert!(open(folder.path(), Durability::Power).unrecorded().is_empty());
+}
+
+/// The segments of the journal by name.
+fn segments(folder: &Path) -> BTreeSet<OsString> {
+    let journal = fs::read_dir(folder.join("spool/journal")).unwrap();
+    journal.map(|entry| entry.unwrap().file_name()).collect()
+}
+
+#[test]
+fn a_start_finds_the_journal_that_the_last_one_laid_out() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    while segments(folder.path()).len() < 12 {
+        std::thread::yield_now();
+    }
+    let kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
+    spool.recorded(kept.receipt);
+    drop(spool);
+    let laid_out = segments(folder.path());
+    let again = open(folder.path(), Durability::Power);
+    assert!(again.unrecorded().is_empty());
+    for number in 0..200 {
+        let instance = format!("1.2.3.5.{number}");
+        let kept = self::kept(receive(&again, &instance, &dataset(&instance, "P1", 200_000)));
+        again.recorded(kept.receipt);
+    }
+    drop(again);
+    assert_eq!(segments(folder.path()), laid_out);
+    let third = open(folder.path(), Durability::Power);
+    let _kept = self::kept(receive(&third, "1.2.3.6", &dataset("1.2.3.6", "P1", 100)));
+    let after = crashed(folder.path());
+    assert_eq!(
+        open(after.path(), Durability::Power).unrecorded(),
+        [key("1.2.3.6")],
+        "and nothing of earlier"
+    );
+    drop(third);
+    let process = open(folder.path(), Durability::Process);
+    assert_eq!(process.unrecorded(), [key("1.2.3.6")]);
+    process.reconciled().unwrap();
+    assert!(segments(folder.path()).is_disjoint(&laid_out), "nothing is laid out without need");
+}
+
+#[test]
+fn segments_of_a_process_that_died_are_used_again_once_reconciled() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    while segments(folder.path()).len() < 12 {
+        std::thread::yield_now();
+    }
+    let _kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
+    let after = crashed(folder.path());
+    let left = segments(after.path());
+    let reopened = open(after.path(), Durability::Power);
+    assert_eq!(reopened.unrecorded(), [key("1.2.3.4")]);
+    reopened.reconciled().unwrap();
+    reopened.delete(&key("1.2.3.4")).unwrap();
+    drop(reopened);
+    let again = open(after.path(), Durability::Power);
+    assert!(again.unrecorded().is_empty(), "what was freed does not count any more");
+    assert!(!again.holds(&key("1.2.3.4")).unwrap());
+    assert!(segments(after.path()).intersection(&left).count() > 6);
 }
 
 #[test]
@@ -351,7 +470,7 @@ fn the_journal_goes_round_when_the_ledger_keeps_up() {
         spool.recorded(kept.receipt);
     }
     assert_eq!(spool.walk().filter(Result::is_ok).count(), 60);
-    assert!(files_below(&folder.path().join("spool/journal")) <= 5);
+    assert!(segments(folder.path()).len() <= 12);
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Service {
     }
 
     pub(crate) fn unfinished(&self) -> usize {
-        files_below(&self.folder.join("spool/tmp")).len()
+        let all = files_below(&self.folder.join("spool"));
+        all.iter().filter(|path| path.extension().is_some_and(|e| e == "part")).count()
     }
 
     /// What a query gives, read from the ledger's file.

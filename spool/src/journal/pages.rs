@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 /// What direct writes are multiples of, in memory and on the disk.
 pub(super) const PAGE_BYTES: usize = 4096;
 
-/// Zeroed bytes that begin at a multiple of a page.
-#[derive(Debug)]
+/// Zeroed bytes that begin at a multiple of a page. None by default.
+#[derive(Debug, Default)]
 pub(super) struct Pages {
     /// Never grown, so that it stays where it is.
     bytes: Vec<u8>,

@@ -21,6 +21,8 @@ use super::pages::{PAGE_BYTES, Pages};
 use crate::{config::Durability, outcome::InstanceKey};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG2";
+/// In place of [`SEGMENT_MAGIC`]: laid out, and nothing in it.
+const FREE_MAGIC: &[u8; 8] = b"OVRDFREE";
 const RECORD_MAGIC: &[u8; 8] = b"OVRDREC2";
 /// Magic, generation, sequence, length, kind, length of the key, checksums; then the key.
 const FRONT_BYTES: usize = 256;
@@ -45,16 +47,16 @@ impl Kind {
 }
 
 /// A file that is being received, laid out so that it becomes a record without being moved.
-#[derive(Debug)]
+///
+/// The default one is what is left where a draft was taken away: it has no room, and costs nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Draft(Pages);
 
-impl Default for Draft {
-    fn default() -> Self {
+impl Draft {
+    pub(crate) fn with_room() -> Self {
         Self(Pages::zeroed(PAGE_BYTES + PAYLOAD_BYTES_MAX))
     }
-}
 
-impl Draft {
     /// The room for the file.
     pub(crate) fn file(&self) -> &[u8] {
         &self.0[PAGE_BYTES..]
@@ -120,25 +122,34 @@ impl Segment {
     ) -> io::Result<Self> {
         let plain = OpenOptions::new().write(true).create_new(true).open(path)?;
         let file = match durability {
-            Durability::Process => plain,
+            Durability::Process => {
+                write_header(&plain, generation)?;
+                plain
+            }
             Durability::Power => {
                 write_ahead(&plain, room)?;
-                open_durable(path)?
+                let durable = open_durable(path, generation)?;
+                File::open(folder)?.sync_all()?;
+                durable
             }
         };
-        let segment = Self::start(path.to_owned(), file, generation)?;
-        File::open(folder)?.sync_all()?;
-        Ok(segment)
+        Ok(Self::started(path.to_owned(), file, generation))
+    }
+
+    /// Takes a file that an earlier process has written ahead into use.
+    pub(super) fn adopt(path: PathBuf, generation: u64) -> io::Result<Self> {
+        let file = open_durable(&path, generation)?;
+        Ok(Self::started(path, file, generation))
     }
 
     /// Takes a segment that nobody needs any more into use again.
     pub(super) fn reuse(self, generation: u64) -> io::Result<Self> {
-        Self::start(self.path, self.file, generation)
+        write_header(&self.file, generation)?;
+        Ok(Self::started(self.path, self.file, generation))
     }
 
-    fn start(path: PathBuf, file: File, generation: u64) -> io::Result<Self> {
-        write_header(&file, generation)?;
-        Ok(Self { path, file, generation, unrecorded: AtomicU64::new(0), synced: AtomicBool::new(false) })
+    fn started(path: PathBuf, file: File, generation: u64) -> Self {
+        Self { path, file, generation, unrecorded: AtomicU64::new(0), synced: AtomicBool::new(false) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -217,6 +228,21 @@ pub(super) fn generation_in_name(path: &Path) -> u64 {
     stem.and_then(|stem| u64::from_str_radix(stem, 16).ok()).unwrap_or(0)
 }
 
+/// The last generation of a segment that was left with nothing in it; its old records are of that or earlier
+/// ones. `None` for other files.
+pub(super) fn generation_of_free(path: &Path) -> io::Result<Option<u64>> {
+    let mut header = [0; 16];
+    let is_free = File::open(path)?.read_exact(&mut header).is_ok() && header.starts_with(FREE_MAGIC);
+    Ok(is_free.then(|| u64::from_le_bytes(header[8..].try_into().expect("eight bytes"))))
+}
+
+/// Declares for good that nothing of what is in the file counts any more. Its generation stays readable.
+pub(super) fn set_free(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(FREE_MAGIC, 0)?;
+    file.sync_data()
+}
+
 /// Writes zeros until `room` and forgets them: direct writes would have to push them out of the cache.
 fn write_ahead(file: &File, room: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
@@ -233,14 +259,13 @@ fn write_ahead(file: &File, room: u64) -> io::Result<()> {
 }
 
 /// Opens a segment so that each write is on the disk when it returns; past the page cache, where the file
-/// system can.
-fn open_durable(path: &Path) -> io::Result<File> {
-    let open =
-        |flags: OFlags| OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let direct = open(OFlags::DIRECT | OFlags::DSYNC).and_then(|file| {
-        file.write_all_at(&Pages::zeroed(PAGE_BYTES), 0)?;
-        Ok(file)
-    });
+/// system can. Its header is the first such write: from then on older records do not count.
+fn open_durable(path: &Path, generation: u64) -> io::Result<File> {
+    let open = |flags: OFlags| {
+        let file = OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+        write_header(&file, generation).map(|()| file)
+    };
+    let direct = open(OFlags::DIRECT | OFlags::DSYNC);
     match direct {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
             open(OFlags::DSYNC)
