@@ -7,6 +7,7 @@ use ledger::{AssociationId, Ledger, Millis, NewQuarantined, QuarantineReason};
 use spool::{InstanceKey, Spool, identity_differs};
 
 const ELSEWHERE: &str = "an instance of another study or series has this SOP Instance UID already";
+const OTHER: &str = "another data set is known under this SOP Instance UID, whose file was lost";
 const DAMAGED: &str = "it was damaged on the disk: length or digest are not those that it was kept with";
 
 /// A file that was put into quarantine.
@@ -59,11 +60,7 @@ impl Aside {
     /// # Errors
     /// When the disk refuses; it stays in the spool, without a row.
     pub async fn misplaced(spool: &Spool, header: &Header) -> io::Result<Option<Self>> {
-        let key = InstanceKey {
-            study: header.study.clone(),
-            series: header.series.clone(),
-            sop_instance: header.sop_instance.clone(),
-        };
+        let key = InstanceKey::of(header);
         let quarantined = take_out(spool, key.clone(), ELSEWHERE).await?;
         Ok(quarantined.map(|quarantined| Self::elsewhere(quarantined, key)))
     }
@@ -79,6 +76,21 @@ impl Aside {
             study: Some(key.study),
             sop_instance: Some(key.sop_instance),
             ..Self::unparsable(quarantined, DAMAGED.to_owned())
+        }))
+    }
+
+    /// Takes an instance out of service whose file came where the ledger knows another data set: that one's file
+    /// was damaged. `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; it stays in the spool.
+    pub async fn other_than_known(spool: &Spool, key: InstanceKey) -> io::Result<Option<Self>> {
+        let quarantined = take_out(spool, key.clone(), OTHER).await?;
+        Ok(quarantined.map(|quarantined| Self {
+            reason: QuarantineReason::Twin,
+            study: Some(key.study),
+            sop_instance: Some(key.sop_instance),
+            ..Self::unparsable(quarantined, OTHER.to_owned())
         }))
     }
 

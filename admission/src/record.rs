@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use imaging::{Header, SopInstanceUid};
 use ledger::{AssociationId, Ledger, Millis, Recorded};
-use spool::Spool;
+use spool::{InstanceKey, Spool};
 
 use crate::{Arrival, Aside, Instance};
 
@@ -86,12 +86,17 @@ impl Recorder<'_> {
             batch.into_iter().map(|instance| instance.split(self.association, self.now)).unzip();
         let recorded = self.ledger.record_instances(&rows).await?;
         let mut admitted = Vec::with_capacity(rows.len());
-        for (row, recorded) in rows.into_iter().zip(recorded) {
+        for ((row, recorded), receipt) in rows.into_iter().zip(recorded).zip(&receipts) {
             let header = Box::new(row.header);
             admitted.push(match recorded {
                 Recorded::New | Recorded::NewOfOtherPatient => Admitted::Stored(header),
                 Recorded::Same => Admitted::Duplicate(header),
-                Recorded::Twin => Admitted::Conflict(header.sop_instance),
+                Recorded::Twin => {
+                    if receipt.is_some() {
+                        self.set_other_aside(&header).await?;
+                    }
+                    Admitted::Conflict(header.sop_instance)
+                }
                 Recorded::Misplaced => {
                     self.set_aside(&header).await?;
                     Admitted::Conflict(header.sop_instance)
@@ -126,6 +131,16 @@ impl Recorder<'_> {
             aside.record(self.ledger, Some(self.association)).await?;
         }
         Ok(())
+    }
+
+    /// Its file took the place of one that was lost, and is not that one.
+    async fn set_other_aside(&self, header: &Header) -> Result<(), AdmissionError> {
+        let key = InstanceKey::of(header);
+        let aside = Aside::other_than_known(self.spool, key).await.map_err(AdmissionError::Quarantine)?;
+        match aside {
+            Some(aside) => Ok(aside.record(self.ledger, Some(self.association)).await?),
+            None => Ok(()),
+        }
     }
 
     async fn replacement(&self, instance: Instance, aside: &Aside) -> Result<Admitted, AdmissionError> {

@@ -55,6 +55,7 @@ mod superseded;
 mod telling;
 mod text_enum;
 mod time;
+mod wanted_again;
 
 pub use account::{Account, LoginFailure, NewAccount};
 pub use api_key::{ApiKey, NewApiKey};
@@ -107,3 +108,4 @@ pub use session::{NewSession, Session, SessionKind};
 pub use study::{Forced, StudyFilter, StudyRow};
 pub use superseded::SupersededAt;
 pub use time::Millis;
+pub use wanted_again::WantedAgain;

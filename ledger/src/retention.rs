@@ -5,7 +5,7 @@ use imaging::{SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::db::{Tx, sql};
 use crate::event::{self, NewEvent};
-use crate::{Error, Ledger, Millis, Topic, study};
+use crate::{Error, Ledger, Millis, Topic, study, wanted_again};
 
 /// A study that no job and no delivery needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,7 @@ impl Ledger {
         if !is_forgettable(&mut tx, study, before).await? {
             return Ok(Vec::new());
         }
+        wanted_again::forget(&mut tx, study).await?;
         let deleted = sql("delete from instance where study_uid = $1 returning series_uid, sop_instance_uid");
         let rows = tx.rows(deleted.bind(study)).await?;
         tx.execute(sql(include_str!("sql/forget_study.sql")).bind(study).bind(now)).await?;

@@ -26,6 +26,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The same for a study that Orthanc cannot give.
 const STUMBLE_PAUSE_MAX: Duration = Duration::from_secs(600);
 
+/// Between two questions for damaged instances that Orthanc does not have.
+const AGAIN_PAUSE: Duration = Duration::from_secs(30);
+
 /// A study that could not be taken in.
 struct Stumble {
     failures: u32,
@@ -41,6 +44,8 @@ pub(crate) struct Follower {
     hinted: mpsc::Receiver<Hint>,
     status: watch::Sender<SourceStatus>,
     stumbled: BTreeMap<OrthancId, Stumble>,
+    /// When it may be asked again for what was damaged on our disk.
+    ask_again_at: Instant,
 }
 
 impl Follower {
@@ -51,7 +56,7 @@ impl Follower {
         status: watch::Sender<SourceStatus>,
     ) -> Self {
         let cursor = format!("orthanc/{}/changes", intake.source);
-        Self { cursor, intake, poll, hinted, status, stumbled: BTreeMap::new() }
+        Self { cursor, intake, poll, hinted, status, stumbled: BTreeMap::new(), ask_again_at: Instant::now() }
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
@@ -99,7 +104,10 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.read_changes(&mut feed).await?,
+                _ = ticks.tick() => {
+                    self.read_changes(&mut feed).await?;
+                    self.fetch_again().await?;
+                }
                 Some(hint) = self.hinted.recv() => self.follow_hint(&mut feed, hint).await?,
             }
             self.settle(&mut feed).await?;
@@ -141,6 +149,14 @@ impl Follower {
                 return Ok(());
             }
         }
+    }
+
+    /// What this Orthanc does not have either is not asked for all the time.
+    async fn fetch_again(&mut self) -> Result<(), IntakeError> {
+        if Instant::now() >= self.ask_again_at && self.intake.fetch_again().await? {
+            self.ask_again_at = Instant::now() + AGAIN_PAUSE;
+        }
+        Ok(())
     }
 
     async fn follow_hint(&mut self, feed: &mut Feed, hint: Hint) -> Result<(), IntakeError> {

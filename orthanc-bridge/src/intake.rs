@@ -112,7 +112,7 @@ impl Intake {
     }
 
     /// All that Orthanc holds under one Study Instance UID: for it, two patients are two studies.
-    async fn parts(&self, uid: &StudyUid) -> Result<Vec<Study>, IntakeError> {
+    pub(crate) async fn parts(&self, uid: &StudyUid) -> Result<Vec<Study>, IntakeError> {
         let mut parts = Vec::new();
         for id in self.orthanc.find_study(uid).await? {
             parts.extend(self.orthanc.study(&id).await?);
@@ -188,7 +188,7 @@ impl Intake {
         Ok(known.is_some_and(|known| known.forgotten_at.is_none() && known.patient.identity().id != id))
     }
 
-    async fn open_association(&self) -> Result<AssociationId, ledger::Error> {
+    pub(crate) async fn open_association(&self) -> Result<AssociationId, ledger::Error> {
         let new = NewAssociation {
             door: Door::Orthanc,
             calling_ae: self.source.clone(),
@@ -201,7 +201,7 @@ impl Intake {
         self.ledger.open_association(&new).await
     }
 
-    async fn download_all(
+    pub(crate) async fn download_all(
         &self,
         association: AssociationId,
         wanted: Vec<Instance>,

@@ -11,6 +11,7 @@
 //! Metrics: `overread_orthanc_source_up`, `overread_orthanc_instances_fetched_total`,
 //! `overread_orthanc_studies_failed_total`, `overread_orthanc_instances_unusable_total`, `overread_orthanc_hints_dropped_total`.
 
+mod again;
 mod bridge;
 mod chain;
 mod connection;

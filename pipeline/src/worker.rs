@@ -112,7 +112,7 @@ impl Worker {
         let job = &claimed.job;
         let model = self.model(claimed)?;
         let channels = self.channels(claimed, &model).await?;
-        intact::check(&self.ledger, &self.spool, &channels).await?;
+        intact::check(&self.ledger, &self.spool, &channels, self.config.clock.now()).await?;
         let files = channels
             .first()
             .map(|first| first.iter().map(|(_, path)| path.clone()).collect())
@@ -163,11 +163,7 @@ impl Worker {
                 .into_iter()
                 .filter(|row| wanted.contains(&row.header.sop_instance))
                 .map(|row| {
-                    let path = self.spool.path_of(&InstanceKey {
-                        study: row.header.study.clone(),
-                        series: row.header.series.clone(),
-                        sop_instance: row.header.sop_instance.clone(),
-                    });
+                    let path = self.spool.path_of(&InstanceKey::of(&row.header));
                     (row.header, path)
                 })
                 .collect();

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use admission::{Aside, Instance};
 use imaging::Header;
 use ledger::{AssociationId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, Recorded};
-use spool::{Digest, Receipt, Spool};
+use spool::{Digest, InstanceKey, Receipt, Spool};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
@@ -303,9 +303,12 @@ async fn record(ledger: &Ledger, spool: &Spool, batch: Vec<(Arc<By>, Box<Arrival
         None => record_one_by_one(ledger, &rows).await,
     };
     metrics::counter!("overread_instances_recorded_total").increment(recorded.len() as u64);
-    for (row, recorded) in rows.iter().zip(&recorded) {
-        if let Recorded::Misplaced = recorded {
-            misplaced(ledger, spool, row).await;
+    for ((row, recorded), receipt) in rows.iter().zip(&recorded).zip(&receipts) {
+        match recorded {
+            Recorded::Misplaced => misplaced(ledger, spool, row).await,
+            // Its file is in service, where that of the known data set was lost.
+            Recorded::Twin if receipt.is_some() => other_than_known(ledger, spool, row).await,
+            _ => {}
         }
     }
     for receipt in receipts.into_iter().flatten() {
@@ -362,6 +365,19 @@ async fn misplaced(ledger: &Ledger, spool: &Spool, row: &NewInstance) {
         // It has no row, so nothing uses it; the next start or recovery finds it again.
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "it could not be put into quarantine");
+        }
+    }
+}
+
+async fn other_than_known(ledger: &Ledger, spool: &Spool, row: &NewInstance) {
+    match Aside::other_than_known(spool, InstanceKey::of(&row.header)).await {
+        Ok(Some(aside)) => note_aside(ledger, Some(row.association), &aside).await,
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "another data set than the known one could not be put into quarantine"
+            );
         }
     }
 }

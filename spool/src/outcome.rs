@@ -16,7 +16,8 @@ pub struct InstanceKey {
 }
 
 impl InstanceKey {
-    pub(crate) fn of(header: &Header) -> Self {
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
         Self {
             study: header.study.clone(),
             series: header.series.clone(),

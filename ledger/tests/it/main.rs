@@ -23,3 +23,4 @@ mod retention;
 mod schema;
 mod segmentation_requests;
 mod throughput;
+mod wanted_again;

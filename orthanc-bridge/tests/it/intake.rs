@@ -158,3 +158,60 @@ async fn a_wrong_password_is_named_and_the_right_one_lets_in() {
     .await;
     bridge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_damaged_on_our_disk_is_fetched_again() {
+    let orthanc = Orthanc::start();
+    let world = World::new().await;
+    let bridge = world.follow(vec![source("main", &orthanc.url())]);
+    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let study = study_of(&series()[0]);
+    series().iter().for_each(|file| drop(orthanc.store(file)));
+    world.wait_for_stable(&study, 35).await;
+
+    let header = imaging::Header::read_file(&series()[7]).unwrap();
+    let key = spool::InstanceKey::of(&header);
+    let sound = world.spool.read(&key).unwrap();
+    world.spool.set_aside(&key, "it was damaged").unwrap().unwrap();
+    world.ledger.want_again(std::slice::from_ref(&header.sop_instance), ledger::Millis::now()).await.unwrap();
+
+    eventually("it is there again", async || {
+        world.ledger.wanted_again(10).await.unwrap().is_empty() && world.spool.holds(&key).unwrap()
+    })
+    .await;
+    let dataset = |file: &[u8]| file[file.len() - 100_000..].to_vec();
+    assert_eq!(dataset(&world.spool.read(&key).unwrap()), dataset(&sound));
+    assert_eq!(world.instances(&study).await, 35, "no instance was added");
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_data_set_does_not_take_the_place_of_one_that_was_damaged() {
+    let orthanc = Orthanc::start();
+    let world = World::new().await;
+    let bridge = world.follow(vec![source("main", &orthanc.url())]);
+    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let study = study_of(&series()[0]);
+    series().iter().for_each(|file| drop(orthanc.store(file)));
+    world.wait_for_stable(&study, 35).await;
+    bridge.stop().await;
+
+    let header = imaging::Header::read_file(&series()[7]).unwrap();
+    let key = spool::InstanceKey::of(&header);
+    let mut other = world.spool.read(&key).unwrap();
+    *other.last_mut().unwrap() ^= 1;
+    world.spool.set_aside(&key, "it was damaged").unwrap().unwrap();
+    let spool::Outcome::Kept(_) = world.spool.put(&other).unwrap() else { panic!("it was not kept") };
+    world.ledger.want_again(std::slice::from_ref(&header.sop_instance), ledger::Millis::now()).await.unwrap();
+
+    let bridge = world.follow(vec![source("main", &orthanc.url())]);
+    eventually("the right one is there again", async || {
+        world.ledger.wanted_again(10).await.unwrap().is_empty()
+    })
+    .await;
+    let known = world.ledger.instance(&header.sop_instance).await.unwrap().unwrap().digest;
+    assert_eq!(world.spool.find(&key).unwrap().digest.to_string(), known);
+    let aside = world.ledger.quarantined(&ledger::PageRequest::first(10)).await.unwrap();
+    assert_eq!(aside.rows.len(), 1);
+    bridge.stop().await;
+}

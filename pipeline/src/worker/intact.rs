@@ -1,24 +1,21 @@
 //! Nothing is computed from bytes that are not those that were received.
 
 use admission::Aside;
-use ledger::Ledger;
+use ledger::{Ledger, Millis};
 use spool::{InstanceKey, ReadError, Spool};
 
 use super::Trouble;
 use crate::{analysis::ChannelFiles, destination::chain};
 
 /// Reads all files of a job's input through. What is damaged goes to quarantine, where it is looked for by nobody, so
-/// that the sender's next copy takes its place.
-pub(super) async fn check(ledger: &Ledger, spool: &Spool, channels: &[ChannelFiles]) -> Result<(), Trouble> {
-    let keys: Vec<_> = channels
-        .iter()
-        .flatten()
-        .map(|(header, _)| InstanceKey {
-            study: header.study.clone(),
-            series: header.series.clone(),
-            sop_instance: header.sop_instance.clone(),
-        })
-        .collect();
+/// that the sender's next copy takes its place; whoever has it is asked for it again, and the job waits.
+pub(super) async fn check(
+    ledger: &Ledger,
+    spool: &Spool,
+    channels: &[ChannelFiles],
+    now: Millis,
+) -> Result<(), Trouble> {
+    let keys: Vec<_> = channels.iter().flatten().map(|(header, _)| InstanceKey::of(header)).collect();
     let reading = spool.clone();
     let read = tokio::task::spawn_blocking(move || {
         let faults = keys.into_iter().filter_map(|key| reading.verify(&key).err().map(|fault| (key, fault)));
@@ -30,10 +27,12 @@ pub(super) async fn check(ledger: &Ledger, spool: &Spool, channels: &[ChannelFil
         return Err(Trouble::may_pass(format!("instance {}: {}", first.sop_instance, chain(fault))));
     }
     let told = format!(
-        "{} of the input's instances cannot be used, {} the first: {fault}; send them again, then requeue the job",
+        "{} of the input's instances cannot be used, {} the first: {fault}; they are asked for again where they came from, or send them again",
         faults.len(),
         first.sop_instance,
     );
+    let wanted: Vec<_> = faults.iter().map(|(key, _)| key.sop_instance.clone()).collect();
+    ledger.want_again(&wanted, now).await?;
     for (key, fault) in faults {
         if matches!(fault, ReadError::Damaged) {
             let aside = Aside::damaged(spool, key).await;
@@ -43,5 +42,5 @@ pub(super) async fn check(ledger: &Ledger, spool: &Spool, channels: &[ChannelFil
             }
         }
     }
-    Err(Trouble::cannot_pass(told))
+    Err(Trouble::may_pass(told))
 }
