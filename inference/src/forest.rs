@@ -12,7 +12,9 @@
 mod additive;
 mod compile;
 mod ensemble;
+mod masks;
 mod steps;
+mod walk;
 
 pub(crate) use additive::Additive;
 pub use additive::Scale;

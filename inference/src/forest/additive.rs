@@ -6,8 +6,9 @@
 
 use super::{
     Forest, NotTaken,
-    ensemble::{Ensemble, Leaf, Orders},
+    ensemble::{Ensemble, Leaf},
     steps::{Arithmetic, Kind, Matrix, Numbers, Operand, Step},
+    walk::Orders,
 };
 
 /// The scale in which contributions add up.
@@ -94,7 +95,7 @@ impl Forest {
             let weight = *end.weights.get(leaf.target as usize)?;
             Some(weight * term(table, leaf.weight)?)
         };
-        let values = ensemble.leaf_values(value).ok_or_else(not)?;
+        let values = ensemble.walk().leaf_values(value).ok_or_else(not)?;
         Ok(Additive { at, values, constant: end.constant, orders: Orders::of(self.columns), scale })
     }
 
@@ -128,12 +129,12 @@ impl Forest {
         let Step::Trees(_, ensemble) = &self.steps[additive.at] else { return None };
         let others: Vec<&[f32]> = others.chunks(self.columns).collect();
         let count = others.len() as f64;
-        let sum = |row: &[f32]| additive.constant + ensemble.sum(&additive.values, row);
+        let sum = |row: &[f32]| additive.constant + ensemble.walk().sum(&additive.values, row);
         let base = others.iter().map(|other| sum(other)).sum::<f64>() / count;
         let of = |row: &[f32]| {
             let mut columns = vec![0.0; self.columns];
             for other in &others {
-                ensemble.add_effects(&additive.values, &additive.orders, [row, other], &mut columns);
+                ensemble.walk().add_effects(&additive.values, &additive.orders, [row, other], &mut columns);
             }
             columns.iter_mut().for_each(|effect| *effect /= count);
             Effects { base, value: sum(row), columns }

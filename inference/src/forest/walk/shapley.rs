@@ -5,7 +5,7 @@
 //! which it follows the other alone. So one walk gives each leaf's share to its columns, in closed form; nothing is
 //! sampled. Averaged over other rows this is the interventional TreeSHAP (Lundberg et al. 2020).
 
-use super::{Ensemble, Leaf, Node};
+use super::{Leaf, Node, Walk};
 
 /// Orders of `before` columns ahead of one and `behind` after it, of all orders: b! a! / (b + a + 1)!.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ enum Side {
     Other,
 }
 
-struct Walk<'a> {
+struct Game<'a> {
     nodes: &'a [Node],
     values: &'a [f64],
     row: &'a [f32],
@@ -52,7 +52,7 @@ struct Walk<'a> {
     effects: &'a mut [f64],
 }
 
-impl Walk<'_> {
+impl Game<'_> {
     /// Gives the share of the leaves below to a column that follows the row, and to one that follows the other.
     fn below(&mut self, at: u32, from_row: usize, from_other: usize) -> (f64, f64) {
         let node = self.nodes[at as usize];
@@ -82,7 +82,7 @@ impl Walk<'_> {
     }
 }
 
-impl Ensemble {
+impl Walk {
     /// Of each node what it adds when a walk ends there; nothing where `value` has no answer for a leaf.
     pub(in crate::forest) fn leaf_values(&self, value: impl Fn(Leaf) -> Option<f64>) -> Option<Vec<f64>> {
         let is_leaf = |at: usize| self.nodes[at].left as usize == at;
@@ -114,9 +114,9 @@ impl Ensemble {
         effects: &mut [f64],
     ) {
         let sides = vec![Side::Neither; self.columns];
-        let mut walk = Walk { nodes: &self.nodes, values, row, other, orders, sides, effects };
+        let mut game = Game { nodes: &self.nodes, values, row, other, orders, sides, effects };
         for tree in &self.trees {
-            walk.below(tree.root, 0, 0);
+            game.below(tree.root, 0, 0);
         }
     }
 }
