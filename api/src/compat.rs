@@ -16,7 +16,6 @@ mod workers;
 use axum::{
     extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{Uri, uri::PathAndQuery},
-    middleware::Next,
     response::Response,
 };
 use utoipa_axum::{
@@ -88,11 +87,14 @@ fn also(
 }
 
 /// Puts the refusals of the contracts' routes into their words.
-pub(crate) async fn speak(request: Request, next: Next) -> Response {
+pub(crate) async fn speak<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let Some(dialect) = route.and_then(Dialect::of) else { return next.run(request).await };
+    let Some(dialect) = route.and_then(Dialect::of) else { return next(request).await };
     let language = Language::of(request.headers());
-    let response = next.run(request).await;
+    let response = next(request).await;
     match response.extensions().get::<Told>().cloned() {
         Some(told) => dialect.refuse(&told, language, response),
         None => response,

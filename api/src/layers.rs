@@ -1,6 +1,6 @@
 //! What surrounds every handler, in the order in which a request meets it.
 
-use std::any::Any;
+use std::{any::Any, panic::AssertUnwindSafe};
 
 use axum::{
     Router,
@@ -9,10 +9,8 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
-};
+use futures_util::FutureExt;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     compat,
@@ -29,17 +27,33 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Puts the layers around `routes`; the last one added here is met first.
+///
+/// They are few because each of them copies those inside it for every request.
 pub(crate) fn around(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
-    routes
-        .layer(DefaultBodyLimit::max(state.http.limits.body_bytes))
-        .layer(middleware::from_fn_with_state(state.clone(), gate::pass))
-        .layer(cors(&state.http))
-        .layer(middleware::from_fn_with_state(state.clone(), transport::gate))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(compat::speak))
-        .layer(middleware::from_fn(metrics::observe))
-        .layer(middleware::from_fn_with_state(state.clone(), shield))
-        .layer(middleware::from_fn(request_id::name))
+    let gated = routes.layer(middleware::from_fn_with_state(state.clone(), gate::pass));
+    let shared = match state.http.cors_origins.is_empty() {
+        true => gated,
+        false => gated.layer(cors(&state.http)),
+    };
+    shared.layer(middleware::from_fn_with_state(state.clone(), surround))
+}
+
+/// What every request meets, the outermost first.
+async fn surround(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let state = &state;
+    // Routes that take more say so themselves, further in.
+    DefaultBodyLimit::max(state.http.limits.body_bytes).apply(&mut request);
+    let enter = |request| next.run(request);
+    let caught = |request| caught(transport::gate(state, request, enter));
+    let spoken = |request| compat::speak(request, caught);
+    let observed = |request| metrics::observe(request, spoken);
+    let shielded = |request| shield(state, request, observed);
+    request_id::name(request, shielded).await
+}
+
+/// The answer, also where making it panics.
+async fn caught(answer: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(panicked)
 }
 
 fn cors(http: &HttpConfig) -> CorsLayer {
@@ -69,9 +83,12 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 /// Tells browsers to guess, frame, send on and keep nothing.
-async fn shield(State(state): State<AppState>, request: Request, next: Next) -> Response {
+async fn shield<F>(state: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let docs = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let headers = response.headers_mut();
     let policy = if docs { DOCS_POLICY } else { API_POLICY };
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -90,18 +107,11 @@ async fn shield(State(state): State<AppState>, request: Request, next: Next) -> 
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request, routing::get};
-    use tower::ServiceExt;
-
     use super::*;
 
     #[tokio::test]
     async fn a_panic_is_answered_and_what_it_said_is_not_told() {
-        async fn fall() -> &'static str {
-            panic!("patient Doe has no slices")
-        }
-        let router: Router = Router::new().route("/", get(fall)).layer(CatchPanicLayer::custom(panicked));
-        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        let response = caught(async { panic!("patient Doe has no slices") }).await;
         assert_eq!(response.status(), 500);
         let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();

@@ -22,7 +22,6 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request},
-    middleware::Next,
     response::Response,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -46,11 +45,14 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Counts and times one request under its route.
-pub(crate) async fn observe(request: Request, next: Next) -> Response {
+pub(crate) async fn observe<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
+    let response = next(request).await;
     let elapsed = started.elapsed();
     let status = response.status();
     metrics::counter!("overread_http_requests_total",

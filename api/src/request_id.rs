@@ -8,7 +8,6 @@ use std::fmt;
 use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderName, HeaderValue, request::Parts},
-    middleware::Next,
     response::Response,
 };
 use tracing::Instrument;
@@ -66,11 +65,14 @@ pub(crate) fn same<F: Future>(work: F) -> impl Future<Output = F::Output> {
 }
 
 /// Names the request, and serves it under that name.
-pub(crate) async fn name(mut request: Request, next: Next) -> Response {
+pub(crate) async fn name<F>(mut request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let id = request.headers().get(HEADER).and_then(RequestId::sane).unwrap_or_else(RequestId::made);
     let span = tracing::info_span!("request", request.id = %id, method = %request.method());
     request.extensions_mut().insert(id.clone());
-    let mut response = CURRENT.scope(id.clone(), next.run(request)).instrument(span).await;
+    let mut response = CURRENT.scope(id.clone(), next(request)).instrument(span).await;
     response.headers_mut().insert(HEADER, id.header_value());
     response
 }

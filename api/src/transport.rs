@@ -6,9 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -28,14 +27,21 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 /// Lets a request through when nobody on the way could have read it.
-pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn gate<F>(
+    state: &AppState,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() else {
         return ApiError::internal("the listener does not tell the peer's address").into_response();
     };
     match admit(&state.http, peer.ip().to_canonical(), request.headers()) {
         Ok(client) => {
             request.extensions_mut().insert(client);
-            next.run(request).await
+            next(request).await
         }
         Err(refusal) => refusal.into_response(),
     }

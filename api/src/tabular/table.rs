@@ -45,6 +45,8 @@ pub(crate) struct BadCell {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     names: HashMap<Box<str>, u32>,
+    /// The names in the order of their columns.
+    columns: Vec<Box<str>>,
     cells: Vec<(u32, Cell)>,
     /// Where each row ends among the cells.
     ends: Vec<usize>,
@@ -57,8 +59,8 @@ impl Table {
 
     /// The column that `name` stands for; none for a name that no model can know.
     pub(crate) fn column(&mut self, name: &str) -> Result<Option<u32>, TooMuch> {
-        if let Some(column) = self.names.get(name) {
-            return Ok(Some(*column));
+        if let Some(column) = self.likely(name).or_else(|| self.names.get(name).copied()) {
+            return Ok(Some(column));
         }
         if name.len() > NAME_LENGTH_MAX {
             return Ok(None);
@@ -68,7 +70,14 @@ impl Table {
         }
         let column = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.insert(name.into(), column);
+        self.columns.push(name.into());
         Ok(Some(column))
+    }
+
+    /// Most rows name their values in the order of the first one.
+    fn likely(&self, name: &str) -> Option<u32> {
+        let place = self.cells.len() - self.ends.last().copied().unwrap_or(0);
+        (**self.columns.get(place)? == *name).then(|| u32::try_from(place).ok())?
     }
 
     /// Adds a cell to the row that is being read.
