@@ -1,7 +1,8 @@
 //! Who calls, and what he may do.
 //!
 //! A caller is an account that signed in (an access token) or an API key. Both are looked
-//! up at each request, so that what an administrator takes away is gone at once. Handlers
+//! up at each request, unless nothing was committed since the last one, so that what an administrator
+//! takes away is gone at once. Handlers
 //! ask for the type that says what they need; holding one is the permission.
 
 mod caller;
@@ -11,6 +12,7 @@ mod key;
 mod look_up;
 mod one_time;
 mod password;
+mod remembered;
 mod scope;
 mod token;
 
@@ -23,6 +25,7 @@ pub(crate) use look_up::KeyLookUps;
 pub use one_time::{OneTimeError, issue_one_time};
 pub(crate) use password::PasswordWork;
 pub use password::{Password, PasswordError, hash_password};
+pub(crate) use remembered::Remembered;
 pub use scope::{NoSuchScope, Scope};
 pub(crate) use token::Purpose;
 pub use token::{ShortSecret, TokenSigner};

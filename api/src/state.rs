@@ -8,7 +8,7 @@ use spool::Spool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{KeyLookUps, PasswordWork, TokenSigner},
+    auth::{Caller, KeyLookUps, PasswordWork, Remembered, TokenSigner},
     config::HttpConfig,
     feed::Streams,
     gate::Gate,
@@ -54,6 +54,7 @@ struct Inner {
     gate: Gate,
     passwords: PasswordWork,
     key_look_ups: KeyLookUps,
+    signed_in: Remembered<Caller>,
     streams: Streams,
     destination_checks: DestinationChecks,
     bodies: ReadBodies,
@@ -68,6 +69,7 @@ impl AppState {
             gate: Gate::new(&services.http.limits),
             passwords: PasswordWork::new(),
             key_look_ups: KeyLookUps::default(),
+            signed_in: Remembered::default(),
             destination_checks: DestinationChecks::default(),
             bodies: ReadBodies::default(),
             readings: Readings::default(),
@@ -88,6 +90,11 @@ impl AppState {
 
     pub(crate) fn key_look_ups(&self) -> &KeyLookUps {
         &self.0.key_look_ups
+    }
+
+    /// Whom access tokens belong to.
+    pub(crate) fn signed_in(&self) -> &Remembered<Caller> {
+        &self.0.signed_in
     }
 
     pub(crate) fn passwords(&self) -> &PasswordWork {

@@ -32,6 +32,14 @@ pub struct ApiKey {
     pub revoked_at: Option<Millis>,
 }
 
+impl ApiKey {
+    /// Whether it has neither run out nor been in use for so long that this has to be noted again.
+    pub fn is_current(&self, now: Millis) -> bool {
+        let is_noted = self.used_at.is_some_and(|used_at| now.since(used_at) < USE_NOTED_EVERY);
+        is_noted && self.expires_at.is_none_or(|expires_at| expires_at > now)
+    }
+}
+
 impl Ledger {
     /// # Errors
     /// When the database does not carry it out.

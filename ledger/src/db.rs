@@ -8,10 +8,13 @@ mod postgres;
 mod row;
 mod sqlite;
 mod statement;
+mod wal_index;
 
 pub(crate) use dialect::{Claiming, Dialect};
 pub(crate) use row::{Record, Row, UnknownWord};
 pub(crate) use statement::{Statement, sql};
+pub use wal_index::Mark;
+pub(crate) use wal_index::WalIndex;
 
 pub(crate) use postgres::open as open_postgres;
 pub(crate) use sqlite::open as open_sqlite;
@@ -27,6 +30,7 @@ pub(crate) enum Db {
         write: SqlitePool,
         read: SqlitePool,
         durability: Durability,
+        index: Option<WalIndex>,
     },
     Postgres(PgPool),
 }
@@ -84,6 +88,13 @@ impl Db {
 
     pub(crate) async fn record<T: Record>(&self, statement: Statement) -> Result<Option<T>, Error> {
         self.row(statement).await?.as_ref().map(T::read).transpose()
+    }
+
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        match self {
+            Self::Sqlite { index, .. } => index.and_then(WalIndex::mark),
+            Self::Postgres(_) => None,
+        }
     }
 
     pub(crate) fn dialect(&self) -> &'static Dialect {

@@ -75,7 +75,11 @@ async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
         return by_gateway(state, gateway, &user).await;
     }
     state.signer.check(Purpose::Access, token, now)?;
-    let session = state.ledger.session_by_hash(SessionKind::Access, &digest_of(token), now).await?;
+    let (digest, mark) = (digest_of(token), state.ledger.mark());
+    if let Some(caller) = state.signed_in().at(mark, &digest) {
+        return Ok(caller);
+    }
+    let session = state.ledger.session_by_hash(SessionKind::Access, &digest, now).await?;
     let session = session.ok_or_else(|| {
         ApiError::because(
             Code::BadCredentials,
@@ -83,12 +87,14 @@ async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
         )
     })?;
     let account = state.ledger.account(session.account).await?.ok_or_else(refused)?;
-    Ok(Caller {
+    let caller = Caller {
         who: Who::Account { account: account.id, session: session.id },
         name: account.name,
         role: account.role,
         scopes: Vec::new(),
-    })
+    };
+    state.signed_in().keep(mark, &digest, caller.clone());
+    Ok(caller)
 }
 
 /// A user whom nobody mapped is a technician.

@@ -1,7 +1,8 @@
 //! One look-up of a key for all who show it at the same time.
 //!
 //! Whoever comes while a look-up runs waits for the next one and shares it: it begins after he
-//! came, so that a key that was revoked before opens nothing.
+//! came, so that a key that was revoked before opens nothing. What was found is remembered until
+//! the next commit of anybody.
 
 use std::{
     collections::HashMap,
@@ -11,19 +12,28 @@ use std::{
 use ledger::{ApiKey, Ledger, Millis};
 use tokio::sync::oneshot;
 
+use super::remembered::Remembered;
+
 type Found = Result<Option<ApiKey>, ledger::Error>;
 type Waiting = HashMap<String, Vec<oneshot::Sender<Found>>>;
 
 /// The look-ups that run, each with those who wait for the next one of the same key.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeyLookUps(Arc<Mutex<Waiting>>);
+pub(crate) struct KeyLookUps {
+    running: Arc<Mutex<Waiting>>,
+    found: Arc<Remembered<ApiKey>>,
+}
 
 impl KeyLookUps {
     pub(crate) async fn find(&self, ledger: &Ledger, hash: &str, now: Millis) -> Found {
+        let known = self.found.at(ledger.mark(), hash);
+        if let Some(key) = known.filter(|key| key.is_current(now)) {
+            return Ok(Some(key));
+        }
         loop {
             let Some(shared) = self.join(hash) else {
                 let running = Running { look_ups: self.clone(), hash: hash.to_owned(), is_over: false };
-                let found = ledger.api_key_by_hash(hash, now).await;
+                let found = self.look(ledger, hash, now).await;
                 running.hand_on(ledger.clone(), now);
                 return found;
             };
@@ -32,6 +42,15 @@ impl KeyLookUps {
                 return found;
             }
         }
+    }
+
+    async fn look(&self, ledger: &Ledger, hash: &str, now: Millis) -> Found {
+        let mark = ledger.mark();
+        let found = ledger.api_key_by_hash(hash, now).await;
+        if let Ok(Some(key)) = &found {
+            self.found.keep(mark, hash, key.clone());
+        }
+        found
     }
 
     /// A place in the next look-up; none when the caller is to run one now.
@@ -47,7 +66,7 @@ impl KeyLookUps {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,7 +84,7 @@ impl Running {
         tokio::spawn(async move {
             let mut waiting = first;
             loop {
-                let found = ledger.api_key_by_hash(&self.hash, now).await;
+                let found = self.look_ups.look(&ledger, &self.hash, now).await;
                 tell(waiting, found);
                 match self.next() {
                     Some(next) => waiting = next,

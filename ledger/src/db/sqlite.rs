@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Claiming, Db, Dialect};
+use super::{Claiming, Db, Dialect, WalIndex};
 use crate::open::migration_error;
 use crate::{Durability, OpenError};
 
@@ -90,12 +90,15 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Db, OpenEr
     // A connection to a file does not break while it is idle: asking it first, on its own thread, would
     // double what a short statement costs.
     let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT * 3).test_before_acquire(false);
+    // The last connection that is closed takes the WAL index with it.
+    let pool = pool.idle_timeout(None).max_lifetime(None);
     let write = pool.clone().max_connections(1);
     let write = write.connect_with(options.clone()).await.map_err(|source| refusal(&path, source))?;
     migrate(&write, &path).await?;
     let read = pool.max_connections(READERS_MAX);
     let read = read.connect_with(options.read_only(true)).await.map_err(|source| refusal(&path, source))?;
-    Ok(Db::Sqlite { write, read, durability })
+    let index = WalIndex::open(&path);
+    Ok(Db::Sqlite { write, read, durability, index })
 }
 
 fn options(url: &str, durability: Durability) -> Result<SqliteConnectOptions, sqlx::Error> {
