@@ -24,6 +24,7 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "the lock goes when the file
 
 const INSTALLATION_FILE: &str = "installation-id";
 const LOCK_FILE: &str = "lock";
+const CALL_JOURNAL: &str = "calls.journal";
 /// Bytes of a key that we make: as many as HMAC-SHA-256 takes.
 const KEY_BYTES: usize = 32;
 
@@ -72,6 +73,11 @@ impl DataDir {
         let file = self.path.join(format!("{name}.key"));
         let bytes = read_or_make(&file, || rand::random::<[u8; KEY_BYTES]>().to_vec())?;
         bytes.try_into().map_err(|_| anyhow::anyhow!("{} is damaged; restore it from a backup of data_dir, or delete it and everybody signs in again", file.display()))
+    }
+
+    /// Calls that the database may lack; only for who holds the lock.
+    pub(crate) fn call_journal(&self) -> PathBuf {
+        self.path.join(CALL_JOURNAL)
     }
 
     /// Keeps every other process out until the lock is dropped.

@@ -77,6 +77,9 @@ impl Service {
             boot: BootId::new(Uuid::now_v7().to_string()),
             utc_offset,
         };
+        let audit_key = AuditKey::new(data_dir.key("audit")?);
+        let calls = ledger.keep_calls_in(&data_dir.call_journal(), &audit_key).await;
+        calls.context("cannot use the journal of calls")?;
         let spool = open_spool(&config).await?;
         scp::reconcile(&spool, &ledger, &node.node, &node.boot)
             .await
@@ -119,7 +122,7 @@ impl Service {
                     pipeline: answers,
                     bridge: bridge.handle(),
                     signer: api::TokenSigner::new(&data_dir.key("token")?)?,
-                    audit_key: AuditKey::new(data_dir.key("audit")?),
+                    audit_key,
                     pseudonyms: results::Pseudonyms::new(data_dir.key("pseudonym")?),
                     metrics: metrics.clone(),
                     node: node.node,

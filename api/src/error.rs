@@ -226,7 +226,9 @@ impl From<ledger::Error> for ApiError {
                 "the segmentation belongs to another review: save it as a new object",
             ),
             Error::NameTaken(_) => Self::because(Code::Conflict, "the name is taken"),
-            Error::Database(_) | Error::Group(_) if error.may_pass() => {
+            Error::Database(_) | Error::Group(_) | Error::Journal(_) | Error::TrailBehind
+                if error.may_pass() =>
+            {
                 Self::because(Code::Unavailable, "the database does not answer; try again")
                     .retry_after(std::time::Duration::from_secs(2))
                     .caused_by(error)
@@ -235,6 +237,8 @@ impl From<ledger::Error> for ApiError {
             | Error::Unreadable { .. }
             | Error::Json(_)
             | Error::Group(_)
+            | Error::Journal(_)
+            | Error::TrailBehind
             | Error::Interrupted => Self::internal(error),
         }
     }

@@ -17,9 +17,9 @@ use crate::{Error, Ledger, Millis, Page, PageRequest};
 
 /// What the MACs are made with; kept in a file outside the database.
 #[derive(Clone)]
-pub struct AuditKey(Vec<u8>);
+pub struct AuditKey(Hmac<Sha256>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewAudit {
     pub at: Millis,
     pub actor: String,
@@ -81,7 +81,20 @@ const CHECKED_AT_ONCE: u32 = 1000;
 
 impl AuditKey {
     pub fn new(key: impl Into<Vec<u8>>) -> Self {
-        Self(key.into())
+        Self(Hmac::new_from_slice(&key.into()).expect("HMAC takes keys of any length"))
+    }
+
+    /// A MAC over `parts`, one after another. No JSON begins like them.
+    pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.over(parts).finalize().into_bytes().into()
+    }
+
+    pub(crate) fn is_mac(&self, mac: &[u8], parts: &[&[u8]]) -> bool {
+        self.over(parts).verify_slice(mac).is_ok()
+    }
+
+    fn over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        parts.iter().fold(self.0.clone(), Mac::chain_update)
     }
 
     fn mac(&self, previous: &str, seq: i64, row: &NewAudit) -> Result<String, Error> {
@@ -97,10 +110,13 @@ impl AuditKey {
             &row.detail,
         ))
         .map_err(Error::Json)?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(&signed);
-        Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&self.sign(&[&signed])))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl fmt::Debug for AuditKey {
@@ -126,6 +142,7 @@ impl Ledger {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit_head(&self) -> Result<Option<AuditHead>, Error> {
+        self.settle().await?;
         let last = self.db.record::<AuditRow>(sql("select * from audit order by seq desc limit 1")).await?;
         Ok(last.map(|last| AuditHead { seq: last.seq, mac: last.mac }))
     }
@@ -140,6 +157,7 @@ impl Ledger {
         key: &AuditKey,
         anchors: &[AuditHead],
     ) -> Result<Result<i64, AuditProblem>, Error> {
+        self.settle().await?;
         let anchored: BTreeMap<i64, BTreeSet<&str>> =
             anchors.iter().fold(BTreeMap::new(), |mut all, head| {
                 all.entry(head.seq).or_insert_with(BTreeSet::new).insert(&head.mac);
@@ -177,6 +195,7 @@ impl Ledger {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditRow>, Error> {
+        self.settle().await?;
         let (_, before) = page.before();
         let family = filter.action.as_ref().filter(|action| action.ends_with('.'));
         let action = filter.action.as_ref().filter(|action| !action.ends_with('.'));

@@ -39,6 +39,10 @@ pub enum Error {
     /// Whether it was carried out is not known.
     #[error("the service stopped before the database had answered")]
     Interrupted,
+    #[error("the journal of calls cannot be written")]
+    Journal(#[source] std::io::Error),
+    #[error("too many calls wait for the audit trail, which the database cannot take")]
+    TrailBehind,
     #[error("the name {0:?} is taken")]
     NameTaken(String),
 }
@@ -57,6 +61,7 @@ impl Error {
                 _ => false,
             },
             Self::Group(source) => source.may_pass(),
+            Self::Journal(_) | Self::TrailBehind => true,
             _ => false,
         }
     }

@@ -1,10 +1,11 @@
 //! The handle that everybody holds.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::change::{Bells, Changes, Topic};
-use crate::db::{Db, Tx, sql};
+use crate::db::{Db, Mark, Tx, sql};
 use crate::event::Watermark;
+use crate::journal::CallJournal;
 use crate::prediction::Group;
 use crate::{Error, OpenError, open};
 
@@ -15,6 +16,7 @@ pub struct Ledger {
     pub(crate) bells: Bells,
     pub(crate) watermark: Arc<Watermark>,
     pub(crate) group: Group,
+    pub(crate) journal: Arc<OnceLock<CallJournal>>,
 }
 
 impl Ledger {
@@ -41,8 +43,18 @@ impl Ledger {
         self.bells.waiter(topic)
     }
 
+    /// The state of the database, where it can be had for next to nothing: what was read after a mark
+    /// holds as long as the mark does.
+    pub fn mark(&self) -> Option<Mark> {
+        self.db.mark()
+    }
+
     /// Finishes what is under way and closes all connections.
     pub async fn close(&self) {
+        if let Err(error) = self.settle().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "calls stay in their journal until the next start");
+        }
         self.db.close().await;
     }
 

@@ -35,6 +35,7 @@ mod installation;
 mod instance;
 mod intake;
 mod job;
+mod journal;
 mod ledger;
 mod open;
 mod owed_report;
@@ -66,6 +67,7 @@ pub use batch::{Batch, BatchItem, BatchItemState, NewBatch, NewBatchItem, Tally}
 pub use change::{Changes, Topic};
 pub use commitment::{Commitment, CommitmentOutcome, CommitmentVerdict};
 pub use cursor::Cursor;
+pub use db::Mark;
 pub use delivery::{
     Delivery, DeliveryFilter, DeliveryLease, DeliveryState, NewDelivery, OutboxCount, Parcel,
 };
@@ -87,6 +89,7 @@ pub use job::{
     JobFilter, JobInput, JobState, LOST_LEASES_MAX, Lease, ModelRef, NewJob, NewResult, Priority, QueueCount,
     Release, ReleaseGuard, Released, SeriesAt, TakenBack,
 };
+pub use journal::JournalError;
 pub use ledger::Ledger;
 pub use open::{Durability, OpenError};
 pub use owed_report::OwedReport;

@@ -1,7 +1,7 @@
 //! Opens the database, or says in one sentence why that is impossible and what to do.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::change::Bells;
 use crate::db::{Db, open_postgres, open_sqlite};
@@ -99,7 +99,13 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Ledger, Op
     } else {
         return Err(OpenError::UnknownUrl);
     };
-    Ok(Ledger { db, bells, watermark: Arc::new(Watermark::default()), group: Group::default() })
+    Ok(Ledger {
+        db,
+        bells,
+        watermark: Arc::new(Watermark::default()),
+        group: Group::default(),
+        journal: Arc::new(OnceLock::new()),
+    })
 }
 
 /// Sorts what a migration complains about; `place` holds no password.

@@ -2,7 +2,7 @@
 //!
 //! A call is one request; each of its rows is kept by itself. The rows are on the disk, and
 //! the call is in the audit trail, before anybody is told an answer. Calls that wait at the
-//! same time share one transaction.
+//! same time share one transaction; those of which no row is kept go through the journal.
 
 mod group;
 mod list;
@@ -78,6 +78,13 @@ impl Ledger {
         audit: Option<NewAudit>,
         kept: Option<NewPredictions>,
     ) -> Result<Vec<PredictionId>, Error> {
+        let audit = match (audit, &kept, self.journal.get()) {
+            (Some(audit), None, Some(journal)) => match journal.note(audit).await? {
+                None => return Ok(Vec::new()),
+                refused => refused,
+            },
+            (audit, _, _) => audit,
+        };
         self.group.record(self, key, audit, kept).await
     }
 

@@ -20,7 +20,6 @@
 
 mod keeper;
 mod leftovers;
-mod pages;
 mod segment;
 
 use std::{

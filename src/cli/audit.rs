@@ -79,6 +79,7 @@ impl FilterArgs {
 pub(crate) fn run(command: AuditCommand, config: &Config) -> Result<(), Failure> {
     Ok(block_on(async {
         let ledger = open_ledger(config).await?;
+        add_left_calls(&ledger, config).await?;
         let done = match command {
             AuditCommand::Verify(args) => verify(&ledger, config, args).await,
             AuditCommand::List(args) => list(&ledger, args).await,
@@ -87,6 +88,14 @@ pub(crate) fn run(command: AuditCommand, config: &Config) -> Result<(), Failure>
         ledger.close().await;
         done
     })?)
+}
+
+/// What a service that was killed has left. One that runs sees to it by itself.
+async fn add_left_calls(ledger: &Ledger, config: &Config) -> anyhow::Result<()> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let Ok(_lock) = data_dir.lock() else { return Ok(()) };
+    let key = AuditKey::new(data_dir.key("audit")?);
+    ledger.add_left_calls(&data_dir.call_journal(), &key).await.context("cannot use the journal of calls")
 }
 
 fn parse_anchor(text: &str) -> Result<(i64, String), String> {

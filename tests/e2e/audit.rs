@@ -1,6 +1,11 @@
 //! Whoever changes the audit trail is found out by `overread audit verify`.
 
-use peers::{Guarded, mortal};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use peers::{Guarded, Http, mortal, wait_until};
+use serde_json::{Value, json};
 
 use crate::service::{COMMAND_LIMIT, Site};
 
@@ -56,4 +61,67 @@ fn a_changed_row_a_cut_tail_and_a_missing_row_are_each_found() {
         std::fs::write(site.path().join("data/ledger.db"), &saved).expect("our own file");
     }
     assert!(verify(&site).0, "what was put back is whole");
+}
+
+/// Asks until nobody answers, for a patient every second time; gives the request ids of what was answered, and the
+/// numbers of stored rows that were told.
+fn predict_until_killed(client: &Http, caller: usize, calls: &AtomicUsize) -> (Vec<String>, Vec<i64>) {
+    let (mut answered, mut stored) = (Vec::new(), Vec::new());
+    let until = Instant::now() + Duration::from_secs(60);
+    for number in (0..).take_while(|_| Instant::now() < until) {
+        let id = format!("call-{caller}-{number}");
+        let mut body = json!({ "data": [{ "age": 65, "crp": 15 }] });
+        if number % 2 == 1 {
+            body["patient_id"] = json!(format!("p{caller}"));
+        }
+        let client = client.clone().with_header("X-Request-Id", &id);
+        let Ok(answer) = client.try_post("/v1/models/meso/predict", &body) else { break };
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        stored.extend(answer.json()["rows"][0]["prediction_id"].as_i64());
+        answered.push(id);
+        calls.fetch_add(1, Ordering::Relaxed);
+    }
+    (answered, stored)
+}
+
+#[test]
+fn answered_prediction_is_audited_after_a_kill() {
+    let site = Site::unlimited(&["meso"]);
+    let mut answered = Vec::new();
+    for (round, enough) in [60, 17, 133].into_iter().enumerate() {
+        let mut service = site.serve();
+        let client = Http::new(&format!("http://127.0.0.1:{}", site.http_port()));
+        let client = client.with_bearer(&site.key("ward", "service"));
+        let calls = AtomicUsize::new(0);
+        let stored = std::thread::scope(|scope| {
+            let ask = |caller| predict_until_killed(&client, round * 10 + caller, &calls);
+            let callers: Vec<_> = (0..8).map(|caller| scope.spawn(move || ask(caller))).collect();
+            wait_until("calls to be answered", Duration::from_secs(60), || {
+                (calls.load(Ordering::Relaxed) >= enough).then_some(())
+            });
+            service.process.0.kill().expect("it was running");
+            service.process.0.wait().expect("it ends");
+            let told = callers.into_iter().map(|caller| caller.join().expect("a caller ends well"));
+            let (ids, stored): (Vec<_>, Vec<_>) = told.unzip();
+            answered.extend(ids.into_iter().flatten());
+            stored.into_iter().flatten().collect::<Vec<_>>()
+        });
+        let exported = site.run(&["audit", "export", "--action", "model.predict"]);
+        let rows = String::from_utf8_lossy(&exported.stdout).into_owned();
+        let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let found: Vec<String> =
+            rows.map(|row| row["request_id"].as_str().expect("named").to_owned()).collect();
+        let once: HashSet<&String> = found.iter().collect();
+        assert_eq!(once.len(), found.len(), "a call is in the trail twice");
+        let lost: Vec<_> = answered.iter().filter(|id| !once.contains(id)).collect();
+        assert!(lost.is_empty(), "of {} answered calls {} are lost: {lost:?}", answered.len(), lost.len());
+        let (whole, said) = verify(&site);
+        assert!(whole, "{said}");
+
+        let service = site.serve();
+        for id in &stored {
+            assert_eq!(service.api.get(&format!("/v1/predictions/{id}")).status, 200, "prediction {id}");
+        }
+        assert!(!stored.is_empty(), "no row was stored");
+    }
 }

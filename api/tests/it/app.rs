@@ -98,6 +98,7 @@ impl TestApp {
         let clock = Arc::new(AtomicI64::new(START.0));
         let shutdown = CancellationToken::new();
         let audit_key = AuditKey::new([1; 32]);
+        ledger.keep_calls_in(&folder.path().join("calls.journal"), &audit_key).await.unwrap();
         let (node, boot) = (NodeId::new("node"), BootId::new("boot"));
         let models = folder.path().join("models");
         std::fs::create_dir(&models).unwrap();

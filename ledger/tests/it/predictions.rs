@@ -135,3 +135,108 @@ on_both! {
         assert_eq!(record(&db.ledger, "13", 2, &[0]).await.len(), 1);
     }
 }
+
+async fn with_journal(folder: &tempfile::TempDir) -> Ledger {
+    let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+    let ledger = Ledger::open(&url, ledger::Durability::Power).await.expect("the ledger opens");
+    ledger.keep_calls_in(&folder.path().join("calls.journal"), &key()).await.expect("a journal");
+    ledger
+}
+
+/// The rows of the trail, by request id.
+async fn noted(ledger: &Ledger) -> Vec<String> {
+    let page = PageRequest::first(1000);
+    let page = ledger.audit(&ledger::AuditFilter::default(), &page).await.expect("an answer");
+    let mut ids: Vec<_> = page.rows.into_iter().filter_map(|row| row.request_id).collect();
+    ids.sort();
+    ids
+}
+
+async fn note_many(ledger: &Ledger, callers: std::ops::Range<u32>) -> Vec<String> {
+    let call = |caller: u32| {
+        let (ledger, id) = (ledger.clone(), format!("r{caller:04}"));
+        tokio::spawn(async move {
+            let audit = NewAudit { request_id: Some(id.clone()), ..audit(CallId::generate()) };
+            ledger.record_call(&key(), Some(audit), None).await.expect("noted");
+            id
+        })
+    };
+    let mut ids = Vec::new();
+    for call in callers.map(call).collect::<Vec<_>>() {
+        ids.push(call.await.expect("a caller ends well"));
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_the_journal_are_in_the_trail_when_it_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = with_journal(&folder).await;
+    for round in 0..5 {
+        note_many(&ledger, round * 40..round * 40 + 40).await;
+        record(&ledger, "12", 1, &[1]).await;
+        assert_eq!(noted(&ledger).await.len(), (round as usize + 1) * 41);
+    }
+    assert_eq!(ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(205));
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_the_database_lacks_are_added_once_at_the_next_start() {
+    let (folder, copy) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let ledger = with_journal(&folder).await;
+    let first = note_many(&ledger, 0..30).await;
+    assert_eq!(noted(&ledger).await, first);
+    // As a power cut would leave it: the journal of now, and the database of before.
+    for file in ["ledger.db", "ledger.db-wal"] {
+        std::fs::copy(folder.path().join(file), copy.path().join(file)).expect("a file of ours");
+    }
+    let later = note_many(&ledger, 30..60).await;
+    assert_eq!(noted(&ledger).await.len(), 60);
+    std::fs::copy(folder.path().join("calls.journal"), copy.path().join("calls.journal"))
+        .expect("a file of ours");
+
+    for _ in 0..2 {
+        let after = with_journal(&copy).await;
+        assert_eq!(noted(&after).await, [first.clone(), later.clone()].concat());
+        assert_eq!(after.verify_audit(&key(), &[]).await.expect("an answer"), Ok(60));
+        after.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_calls_than_the_journal_holds_go_through_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = with_journal(&folder).await;
+    let long = "x".repeat(12_000);
+    let calls: Vec<_> = (0..1500)
+        .map(|_| {
+            let (ledger, detail) = (ledger.clone(), json!({ "long": long }));
+            tokio::spawn(async move {
+                let audit = NewAudit { detail, ..audit(CallId::generate()) };
+                ledger.record_call(&key(), Some(audit), None).await.expect("noted");
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.expect("a caller ends well");
+    }
+    assert_eq!(ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(1500));
+    let huge = NewAudit { detail: json!({ "long": "x".repeat(100_000) }), ..audit(CallId::generate()) };
+    ledger.record_call(&key(), Some(huge), None).await.expect("noted without the journal");
+    assert_eq!(ledger.verify_audit(&key(), &[]).await.expect("an answer"), Ok(1501));
+}
+
+#[tokio::test]
+async fn a_mark_holds_until_something_is_committed() {
+    let db = TestDb::sqlite().await;
+    let before = db.ledger.mark().expect("SQLite gives one");
+    found(&db.ledger, PredictionFilter::default()).await;
+    assert_eq!(db.ledger.mark(), Some(before));
+    db.other_node().await.add_audit(&key(), &audit(CallId::generate())).await.expect("added");
+    let after = db.ledger.mark();
+    assert!(after.is_some() && after != Some(before));
+    // Another process, too.
+    db.execute("update audit set actor = 'x'").await;
+    assert_ne!(db.ledger.mark(), after);
+}

@@ -9,15 +9,14 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use disk::{PAGE_BYTES, Pages, open_durable, write_ahead};
 use imaging::{SeriesUid, SopInstanceUid, StudyUid};
-use rustix::fs::{Advice, OFlags};
 
-use super::pages::{PAGE_BYTES, Pages};
 use crate::{config::Durability, outcome::InstanceKey};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG2";
@@ -128,7 +127,7 @@ impl Segment {
             }
             Durability::Power => {
                 write_ahead(&plain, room)?;
-                let durable = open_durable(path, generation)?;
+                let durable = open_durable(path, &header(generation))?;
                 File::open(folder)?.sync_all()?;
                 durable
             }
@@ -138,7 +137,7 @@ impl Segment {
 
     /// Takes a file that an earlier process has written ahead into use.
     pub(super) fn adopt(path: PathBuf, generation: u64) -> io::Result<Self> {
-        let file = open_durable(&path, generation)?;
+        let file = open_durable(&path, &header(generation))?;
         Ok(Self::started(path, file, generation))
     }
 
@@ -243,42 +242,15 @@ pub(super) fn set_free(path: &Path) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Writes zeros until `room` and forgets them: direct writes would have to push them out of the cache.
-fn write_ahead(file: &File, room: u64) -> io::Result<()> {
-    let zeros = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < room {
-        let count = zeros.len().min(usize::try_from(room - at).unwrap_or(usize::MAX));
-        file.write_all_at(&zeros[..count], at)?;
-        at += count as u64;
-    }
-    file.sync_all()?;
-    // Advice alone: a file system may do without.
-    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
-    Ok(())
-}
-
-/// Opens a segment so that each write is on the disk when it returns; past the page cache, where the file
-/// system can. Its header is the first such write: from then on older records do not count.
-fn open_durable(path: &Path, generation: u64) -> io::Result<File> {
-    let open = |flags: OFlags| {
-        let file = OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-        write_header(&file, generation).map(|()| file)
-    };
-    let direct = open(OFlags::DIRECT | OFlags::DSYNC);
-    match direct {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            open(OFlags::DSYNC)
-        }
-        other => other,
-    }
-}
-
 fn write_header(file: &File, generation: u64) -> io::Result<()> {
+    file.write_all_at(&header(generation), 0)
+}
+
+fn header(generation: u64) -> Pages {
     let mut header = Pages::zeroed(PAGE_BYTES);
     header[..8].copy_from_slice(SEGMENT_MAGIC);
     header[8..16].copy_from_slice(&generation.to_le_bytes());
-    file.write_all_at(&header, 0)
+    header
 }
 
 fn front_checksum(front: &[u8; FRONT_BYTES]) -> u32 {

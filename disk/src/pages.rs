@@ -3,11 +3,11 @@
 use std::ops::{Deref, DerefMut};
 
 /// What direct writes are multiples of, in memory and on the disk.
-pub(super) const PAGE_BYTES: usize = 4096;
+pub const PAGE_BYTES: usize = 4096;
 
 /// Zeroed bytes that begin at a multiple of a page. None by default.
 #[derive(Debug, Default)]
-pub(super) struct Pages {
+pub struct Pages {
     /// Never grown, so that it stays where it is.
     bytes: Vec<u8>,
     start: usize,
@@ -15,7 +15,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn zeroed(length: usize) -> Self {
+    pub fn zeroed(length: usize) -> Self {
         let bytes = vec![0; length + PAGE_BYTES - 1];
         let start = bytes.as_ptr().align_offset(PAGE_BYTES);
         Self { bytes, start, length }
