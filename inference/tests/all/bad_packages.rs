@@ -67,7 +67,7 @@ fn the_head_of_a_package_is_checked() {
         "task = \"segmentation\"",
         "task = \"segmentation\"\nlicence = \"MIT\"",
         "licence",
-        "unknown key `licence`: expected one of aliases, applies_to, description, fitness, format, id, input, intended_use, name, output, selftest, task, version, weights, window, writes",
+        "unknown key `licence`: expected one of aliases, applies_to, description, fitness, format, id, input, intended_use, name, output, retrain, selftest, task, version, weights, window, writes",
     );
     refuse("format = 1", "format = = 1", "format = =", "this is not TOML: extra `=`, expected nothing");
 }
