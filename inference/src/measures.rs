@@ -4,7 +4,7 @@ mod diameter;
 mod key_point;
 
 use imaging::{Grid, LabelMap};
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView2};
 
 use crate::findings::{BoundingBox, Measures};
 
@@ -59,7 +59,7 @@ impl Totals {
         let mut in_slices = Vec::new();
         for (slice, labels) in map.labels.outer_iter().enumerate() {
             let mut here = InSlice::default();
-            for ((row, column), _) in labels.indexed_iter().filter(|(_, label)| **label == value) {
+            for [row, column] in places(&labels, value) {
                 here.voxels += 1;
                 here.columns += column as u64;
                 here.rows += row as u64;
@@ -95,10 +95,24 @@ impl Totals {
     }
 
     fn sd(&self, map: &LabelMap, values: &Array3<f32>, value: u8) -> f64 {
-        let inside = map.labels.iter().zip(values).filter(|(label, _)| **label == value);
-        let squares = inside.map(|(_, intensity)| (f64::from(*intensity) - self.mean).powi(2));
-        (squares.sum::<f64>() / self.voxels as f64).sqrt()
+        let mut squares = 0.0;
+        for (labels, values) in map.labels.outer_iter().zip(values.outer_iter()) {
+            let inside = places(&labels, value).map(|place| f64::from(values[place]) - self.mean);
+            squares = inside.fold(squares, |sum, difference| sum + difference.powi(2));
+        }
+        (squares / self.voxels as f64).sqrt()
     }
+}
+
+/// Row and column of the voxels of a slice that are labelled `value`; most rows have none and are passed over at once.
+fn places<'a>(labels: &'a ArrayView2<'_, u8>, value: u8) -> impl Iterator<Item = [usize; 2]> + 'a {
+    let rows = labels.outer_iter().enumerate();
+    let rows =
+        rows.filter(move |(_, labels)| labels.iter().fold(false, |any, label| any | (*label == value)));
+    rows.flat_map(move |(row, labels)| {
+        let columns = (0..labels.len()).filter(move |column| labels[*column] == value);
+        columns.map(move |column| [row, column])
+    })
 }
 
 /// Volume in mm³, and the sum of voxel centres weighed with it.

@@ -40,6 +40,8 @@ pub(crate) struct Projection<'a> {
     label_of: [u8; 256],
     /// Grids coincide: no mean, no activation needed for an arg-max. Then planes are kept as the model gave them.
     is_raw: bool,
+    /// Grids coincide, and the highest channel wins.
+    takes_highest: bool,
     /// Source sheets along the tensor's first axis with their place in it, in its order.
     sheets: Vec<(usize, f64)>,
     next_sheet: usize,
@@ -69,12 +71,12 @@ impl<'a> Projection<'a> {
         }
         let dims = [dims[2], dims[1], dims[0]];
         let probabilities = output.labels.iter().map(|_| Array3::zeros(dims));
+        let takes_highest = axes.iter().all(AxisMap::is_exact) && output.decision == Decision::Argmax;
         Self {
             output,
             label_of,
-            is_raw: axes.iter().all(AxisMap::is_exact)
-                && output.decision == Decision::Argmax
-                && output.activation != Activation::None,
+            is_raw: takes_highest && output.activation != Activation::None,
+            takes_highest,
             sheets,
             next_sheet: 0,
             next_plane: 0,
@@ -100,8 +102,9 @@ impl<'a> Projection<'a> {
             let background = if self.output.decision == Decision::Argmax { 1.0 } else { 0.0 };
             blank(&mut values, &weights, [background, 0.0]);
         }
-        // A weight or an overflow gone wrong must not pass for background.
-        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(InferenceError::NotFinite) }
+        // A weight or an overflow gone wrong must not pass for background. Looked at without stopping: many at once.
+        let not_finite = values.iter().fold(false, |any, value| any | !value.is_finite());
+        if not_finite { Err(InferenceError::NotFinite) } else { Ok(values) }
     }
 
     /// Writes the sheets that lie between the previous plane and `current`.
@@ -137,6 +140,9 @@ impl<'a> Projection<'a> {
     }
 
     fn decide_sheet(&self, values: &Array3<f32>) -> Vec<u8> {
+        if self.takes_highest {
+            return self.highest_of_sheet(values);
+        }
         let width = self.columns.len();
         let mut sheet = vec![0_u8; self.rows.len() * width];
         sheet.par_chunks_mut(width.max(1)).zip(&self.rows).for_each(|(labels, row)| {
@@ -147,6 +153,30 @@ impl<'a> Projection<'a> {
                 }
             }
         });
+        sheet
+    }
+
+    /// No mean is taken, and the first of the highest channels wins. A row at a time: several columns at once.
+    fn highest_of_sheet(&self, values: &Array3<f32>) -> Vec<u8> {
+        let width = values.dim().2;
+        let (mut channels, mut highest) = (vec![0_u8; width], vec![0.0_f32; width]);
+        let mut sheet = vec![0_u8; self.rows.len() * self.columns.len()];
+        for (labels, row) in sheet.chunks_mut(self.columns.len().max(1)).zip(&self.rows) {
+            let Some(row) = row else { continue };
+            for (channel, plane) in (0..=u8::MAX).zip(values.outer_iter()) {
+                let line = plane.index_axis_move(Axis(0), row.low);
+                for ((best, highest), value) in channels.iter_mut().zip(&mut highest).zip(line) {
+                    let wins = channel == 0 || *value > *highest;
+                    *best = if wins { channel } else { *best };
+                    *highest = if wins { *value } else { *highest };
+                }
+            }
+            for (label, column) in labels.iter_mut().zip(&self.columns) {
+                if let Some(column) = column {
+                    *label = self.label_of[usize::from(channels[column.low])];
+                }
+            }
+        }
         sheet
     }
 
@@ -258,6 +288,9 @@ pub(crate) fn activate(activation: Activation, values: &mut Array3<f32>) {
 
 /// Where no window was run the background is certain: `[background, others]` are put there.
 fn blank(values: &mut Array3<f32>, weights: &ArrayView2<'_, f32>, [background, others]: [f32; 2]) {
+    if weights.iter().all(|weight| *weight != 0.0) {
+        return;
+    }
     for (at, _) in weights.indexed_iter().filter(|(_, weight)| **weight == 0.0) {
         for channel in 0..values.dim().0 {
             values[[channel, at.0, at.1]] = if channel == 0 { background } else { others };

@@ -71,7 +71,9 @@ impl Windows {
     /// Marks the windows in which no channel has a voxel above `limit`. `channels` are images
     /// before intensity steps, without the `pads` voxels that the tensor has before them.
     pub(crate) fn skip_empty(&mut self, channels: &[Array3<f32>], pads: [usize; 3], limit: f64) {
-        let above = |value: &f32| f64::from(*value) > limit;
+        // As exact as voxels are: the limit -0.7 is that of voxels of -0.7.
+        let limit = limit as f32;
+        let above = |value: &f32| *value > limit;
         let empty = self.origins().map(|origin| {
             let holds = |image: &Array3<f32>| {
                 let [a, b, c] = [0, 1, 2].map(|axis| {
@@ -163,6 +165,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_voxel_at_the_limit_is_empty_though_no_float_is_that_number() {
+        let window = Window { roi: [2, 2, 2], overlap: 0.0, blend: Blend::Constant, skip_at: Some(-0.7) };
+        let mut image = Array3::from_elem([2, 2, 4], -0.7_f32);
+        image[[0, 0, 3]] = -0.6;
+        let mut windows = Windows::new(&window, window.roi, [2, 2, 4]);
+        windows.skip_empty(&[image], [0; 3], -0.7);
+        assert_eq!(windows.empty, [true, false]);
+    }
 
     #[test]
     fn positions_are_those_of_monai() {

@@ -1,10 +1,11 @@
 //! The planes of the output that windows still add to.
 
-use ndarray::{Array3, Array4, ArrayView4, Axis, Zip, s};
-use rayon::prelude::*;
+use ndarray::{Array3, Array4, ArrayView4, Axis, Zip};
 
 use super::{Plane, PlaneSink};
 use crate::error::InferenceError;
+
+const SIDE_BY_SIDE: &str = "blocks are made in standard layout";
 
 /// Weighted sums for as many planes as a window is deep.
 #[derive(Debug)]
@@ -38,18 +39,29 @@ impl Slab {
         if sums.dim().0 != classes {
             return Err(InferenceError::OutputShape { found: vec![classes], expected: vec![sums.dim().0] });
         }
-        let at = s![a - self.base..a - self.base + depth, b..b + height, c..c + width];
-        let class = depth_of(sums);
-        let sums = sums.as_slice_mut().expect("the sums are made in standard layout");
-        sums.par_chunks_mut(class).zip(0..classes).for_each(|(sums, class)| {
-            let sums = ndarray::ArrayViewMut3::from_shape([held, rows, columns], sums);
-            let mut sums = sums.expect("a class is one block of the sums");
-            Zip::from(sums.slice_mut(at))
-                .and(window.index_axis(Axis(0), class))
-                .and(importance)
-                .for_each(|sum, value, weight| *sum += value * weight);
-        });
-        Zip::from(self.weights.slice_mut(at)).and(importance).for_each(|sum, weight| *sum += weight);
+        let window = window.as_standard_layout();
+        let window = window.as_slice().expect(SIDE_BY_SIDE);
+        let importance = importance.as_slice().expect(SIDE_BY_SIDE);
+        let class = held * rows * columns;
+        let sums = sums.as_slice_mut().expect(SIDE_BY_SIDE);
+        let weights = self.weights.as_slice_mut().expect(SIDE_BY_SIDE);
+        // A row at a time, all classes of it: its weights stay at hand, and what lies side by side is added several at once.
+        for row in 0..depth * height {
+            let importance = &importance[row * width..][..width];
+            let (plane, line) = (a - self.base + row / height, b + row % height);
+            let at = (plane * rows + line) * columns + c;
+            for (sums, values) in
+                sums.chunks_exact_mut(class).zip(window.chunks_exact(depth * height * width))
+            {
+                let values = &values[row * width..][..width];
+                for ((sum, value), weight) in sums[at..][..width].iter_mut().zip(values).zip(importance) {
+                    *sum += value * weight;
+                }
+            }
+            for (sum, weight) in weights[at..][..width].iter_mut().zip(importance) {
+                *sum += weight;
+            }
+        }
         Ok(())
     }
 
@@ -66,16 +78,15 @@ impl Slab {
         for plane in 0..count.min(self.depth) {
             let weights = self.weights.index_axis(Axis(0), plane);
             let classes = self.sums.as_ref().map_or(1, |sums| sums.dim().0);
-            let mut values = Array3::zeros([classes, self.plane[0], self.plane[1]]);
-            if let Some(sums) = &self.sums {
-                values.assign(&sums.index_axis(Axis(1), plane));
-                for mut class in values.axis_iter_mut(Axis(0)) {
-                    Zip::from(&mut class).and(&weights).for_each(|value, weight| {
-                        if *weight > 0.0 {
-                            *value /= weight;
-                        }
-                    });
-                }
+            let mut values = match &self.sums {
+                Some(sums) => sums.index_axis(Axis(1), plane).to_owned(),
+                None => Array3::zeros([classes, self.plane[0], self.plane[1]]),
+            };
+            for mut class in values.outer_iter_mut() {
+                Zip::from(&mut class).and(&weights).for_each(|value, weight| {
+                    // Where nothing was run the sum is 0, and stays it.
+                    *value /= if *weight > 0.0 { *weight } else { 1.0 };
+                });
             }
             sink.plane(Plane { values, weights })?;
         }
@@ -93,13 +104,10 @@ impl Slab {
             let kept = block.len() - count * plane;
             block[kept..].fill(0.0);
         };
-        shift(self.weights.as_slice_mut().expect("the weights are made in standard layout"));
+        shift(self.weights.as_slice_mut().expect(SIDE_BY_SIDE));
         if let Some(sums) = &mut self.sums {
             let class = depth_of(sums);
-            sums.as_slice_mut()
-                .expect("the sums are made in standard layout")
-                .chunks_mut(class)
-                .for_each(shift);
+            sums.as_slice_mut().expect(SIDE_BY_SIDE).chunks_mut(class).for_each(shift);
         }
     }
 }
