@@ -80,11 +80,14 @@ impl Noted {
 
     /// What it met where somebody else has put another file there, past the claim.
     fn try_place(&mut self) -> Result<Option<Outcome>, KeepError> {
+        let flushes_itself = self.incoming.flushes_itself();
         loop {
             let near = &self.target;
             let file = self.incoming.file(|layout| layout.new_near(near))?;
             if file.place(&self.target)? == Placed::Here {
-                if self.incoming.flushes_itself() {
+                if flushes_itself {
+                    // Its bytes are on the disk; not every file system brings the new name there with the folder.
+                    file.file.sync_all()?;
                     self.incoming.spool().layout.sync_folders(&self.target)?;
                 }
                 return Ok(None);

@@ -71,6 +71,9 @@ impl Quarantine {
                 break path;
             }
         };
+        if self.durability == Durability::Power {
+            file.file.sync_all()?; // its new name
+        }
         let note = Note {
             reason: reason.to_owned(),
             received_at: now
