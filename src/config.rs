@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) retrain: Retrain,
     pub(crate) runtime: Runtime,
     pub(crate) readiness: Readiness,
+    pub(crate) review: Review,
     pub(crate) limits: Limits,
     pub(crate) compat: Compat,
     pub(crate) log: Log,
@@ -187,6 +188,13 @@ pub(crate) struct Database {
 pub(crate) struct Spool {
     pub(crate) url: String,
     pub(crate) min_free_bytes: ByteSize,
+}
+
+/// How doctors decide.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Review {
+    pub(crate) four_eyes: bool,
 }
 
 /// Training models anew, by their packages' own commands.

@@ -72,7 +72,7 @@ impl FeedbackView {
             ReviewState::Accepted => self.accepted += 1,
             ReviewState::Rejected => self.rejected += 1,
             ReviewState::Corrected => self.corrected += 1,
-            ReviewState::Pending => {}
+            ReviewState::Pending | ReviewState::AwaitingSecond | ReviewState::Disputed => {}
         }
         match predicted(&one.findings) {
             Some((class, is_normal)) => self.count_class(one, class, is_normal),
@@ -116,7 +116,10 @@ fn truth_of(one: &Decided, class: &str) -> String {
     match one.state {
         ReviewState::Accepted => class.to_owned(),
         ReviewState::Corrected => given(one).unwrap_or_else(|| UNKNOWN.to_owned()),
-        ReviewState::Rejected | ReviewState::Pending => UNKNOWN.to_owned(),
+        ReviewState::Rejected
+        | ReviewState::Pending
+        | ReviewState::AwaitingSecond
+        | ReviewState::Disputed => UNKNOWN.to_owned(),
     }
 }
 

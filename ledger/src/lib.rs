@@ -102,7 +102,8 @@ pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;
 pub use retraining::{NewRetraining, Retraining, RetrainingDecided, RetrainingOutcome, RetrainingState};
 pub use review::{
-    Decision, NewReview, RejectionReason, Review, ReviewObjects, ReviewState, Reviewed, Reviewer, Verdict,
+    Decision, Eyes, NewReview, RejectionReason, Review, ReviewObjects, ReviewState, Reviewed, Reviewer,
+    Standing, Verdict, standing,
 };
 pub use role::Role;
 pub use segmentation_request::{RequestState, SegmentationRequest, WorkerReport};

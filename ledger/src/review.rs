@@ -6,10 +6,19 @@
 //!    │ └───correct──▶ corrected ┘
 //! ```
 //!
+//! Where four eyes are asked for, a first decision is an opinion until another doctor says the same:
+//!
+//! ```text
+//! pending ──any──▶ awaiting-second ──the same, by another──▶ accepted | rejected | corrected
+//!    ▲                  │     └──anything else, by another──▶ disputed
+//!    └───undo, by the first──┘      undo, by anybody ──────────┘ (to pending)
+//! ```
+//!
 //! The history of a result only grows: a decision is taken back by another row. Each row
 //! says which one its doctor saw last, so that nobody decides over what he has not seen.
 
 mod add;
+mod standing;
 
 use imaging::StudyUid;
 use serde_json::Value;
@@ -19,11 +28,16 @@ use crate::text_enum::text_enum;
 use crate::{AccountId, Error, Ledger, Millis, ResultId, ReviewId};
 
 pub use add::{NewReview, ReviewObjects, Reviewed};
+pub use standing::{Eyes, Standing, standing};
 
 text_enum! {
     pub enum ReviewState {
         /// No doctor has decided, or the decision was taken back.
         Pending = "pending",
+        /// One doctor has decided, and nothing is final before another one agrees.
+        AwaitingSecond = "awaiting-second",
+        /// Two doctors do not agree.
+        Disputed = "disputed",
         Accepted = "accepted",
         Rejected = "rejected",
         Corrected = "corrected",
@@ -75,6 +89,8 @@ pub struct Review {
     /// Its place in the history, from 1 on.
     pub number: u32,
     pub verdict: Verdict,
+    /// Where the result stood after it.
+    pub leads_to: ReviewState,
     /// In the doctor's own words; gone when the study is forgotten.
     pub comment: Option<String>,
     pub reviewer: Reviewer,
@@ -92,7 +108,7 @@ impl Verdict {
         }
     }
 
-    /// Where a result stands after it.
+    /// Where a result stands after it, when nobody else has to agree.
     pub fn leads_to(&self) -> ReviewState {
         match self {
             Self::Accept => ReviewState::Accepted,
@@ -101,10 +117,15 @@ impl Verdict {
             Self::Undo => ReviewState::Pending,
         }
     }
+}
 
-    /// Decisions are taken where there is none, and taken back where there is one.
-    pub fn is_possible_in(&self, state: ReviewState) -> bool {
-        (state == ReviewState::Pending) != matches!(self, Self::Undo)
+impl ReviewState {
+    /// Whether it is decided, by as many doctors as it takes.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Pending | Self::AwaitingSecond | Self::Disputed => false,
+            Self::Accepted | Self::Rejected | Self::Corrected => true,
+        }
     }
 }
 
@@ -120,12 +141,14 @@ impl Ledger {
 
 impl Record for Review {
     fn read(row: &Row) -> Result<Self, Error> {
+        let verdict = read_verdict(row)?;
         Ok(Self {
+            leads_to: row.parsed_or_null("leads_to")?.unwrap_or(verdict.leads_to()),
             id: row.parsed("review_id")?,
             result: row.parsed("result_id")?,
             study: row.parsed("study_uid")?,
             number: row.count("number")?,
-            verdict: read_verdict(row)?,
+            verdict,
             comment: row.text_or_null("comment")?,
             reviewer: Reviewer {
                 account: row.parsed("account_id")?,
@@ -146,19 +169,4 @@ fn read_verdict(row: &Row) -> Result<Verdict, Error> {
         Decision::Correct => Verdict::Correct(row.json("correction")?),
         Decision::Undo => Verdict::Undo,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decision_needs_an_undecided_result_and_an_undo_a_decided_one() {
-        for state in ReviewState::ALL {
-            let pending = *state == ReviewState::Pending;
-            assert_eq!(Verdict::Accept.is_possible_in(*state), pending);
-            assert_eq!(Verdict::Reject(RejectionReason::Quality).is_possible_in(*state), pending);
-            assert_eq!(Verdict::Undo.is_possible_in(*state), !pending);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ledger::{BootId, Millis, NodeId};
+use ledger::{BootId, Eyes, Millis, NodeId};
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
@@ -26,6 +26,8 @@ pub struct PipelineConfig {
     /// Who is told what happens.
     pub subscribers: Vec<SubscriberConfig>,
     pub site_rules: Vec<SiteRule>,
+    /// How many doctors have to agree, where no rule of a model says it.
+    pub eyes: Eyes,
     pub leases: Leases,
     pub retries: Retries,
     /// The zone in which results state their dates.
@@ -78,6 +80,7 @@ impl PipelineConfig {
             destinations: Vec::new(),
             subscribers: Vec::new(),
             site_rules: Vec::new(),
+            eyes: Eyes::Two,
             leases: Leases { job: seconds(30), delivery: seconds(300) },
             retries: Retries {
                 job: Backoff { first: seconds(10), longest: seconds(600) },
@@ -103,6 +106,16 @@ impl PipelineConfig {
         let listed = rule.and_then(|rule| rule.destinations.as_ref());
         let is_allowed = move |name: &String| listed.is_none_or(|listed| listed.contains(name));
         self.destinations.iter().filter(move |destination| is_allowed(&destination.name))
+    }
+
+    /// How many doctors have to agree on a result of a model.
+    pub(crate) fn eyes_for(&self, model: &str) -> Eyes {
+        let rule = self.site_rules.iter().find(|rule| rule.model == model);
+        match rule.and_then(|rule| rule.four_eyes) {
+            Some(true) => Eyes::Four,
+            Some(false) => Eyes::Two,
+            None => self.eyes,
+        }
     }
 
     pub(crate) fn decides(&self) -> bool {

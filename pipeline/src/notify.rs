@@ -65,6 +65,8 @@ pub enum NoticeKind {
     DiagnosisConfirmed,
     #[serde(rename = "diagnosis.rejected")]
     DiagnosisRejected,
+    #[serde(rename = "diagnosis.disputed")]
+    DiagnosisDisputed,
     #[serde(rename = "study.held")]
     StudyHeld,
     #[serde(rename = "job.dead")]
@@ -78,10 +80,11 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DiagnosisReady,
         Self::DiagnosisConfirmed,
         Self::DiagnosisRejected,
+        Self::DiagnosisDisputed,
         Self::StudyHeld,
         Self::JobDead,
         Self::DeliveryParked,
@@ -95,6 +98,7 @@ impl NoticeKind {
             Self::DiagnosisReady => "diagnosis.ready",
             Self::DiagnosisConfirmed => "diagnosis.confirmed",
             Self::DiagnosisRejected => "diagnosis.rejected",
+            Self::DiagnosisDisputed => "diagnosis.disputed",
             Self::StudyHeld => "study.held",
             Self::JobDead => "job.dead",
             Self::DeliveryParked => "delivery.parked",
@@ -109,6 +113,7 @@ impl NoticeKind {
             Self::DiagnosisReady => "Diagnosis ready",
             Self::DiagnosisConfirmed => "Diagnosis confirmed",
             Self::DiagnosisRejected => "Diagnosis rejected",
+            Self::DiagnosisDisputed => "Two doctors do not agree",
             Self::StudyHeld => "Study held: a person has to look",
             Self::JobDead => "Analysis failed",
             Self::DeliveryParked => "Archive refused an object",

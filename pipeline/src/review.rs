@@ -14,9 +14,10 @@ use imaging::Code;
 use inference::package::Policy;
 use ledger::{
     Artifact, ArtifactId, AuditKey, DeliveryState, Ledger, NewArtifact, NewDelivery, NewReview,
-    RejectionReason, ResultId, ResultRow, ReviewId, ReviewObjects, Reviewed, Reviewer, Verdict,
+    RejectionReason, ResultId, ResultRow, Review, ReviewId, ReviewObjects, ReviewState, Reviewed, Reviewer,
+    Standing, Verdict, standing,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use spool::{InstanceKey, Spool};
 use tracing::{info, warn};
 
@@ -51,6 +52,8 @@ pub enum ReviewDecision {
     CorrectClass(Code),
     /// The right segmentation.
     CorrectSegmentation(SegmentationFile),
+    /// What the first doctor said.
+    Agree,
     Undo,
 }
 
@@ -61,6 +64,8 @@ pub enum SegmentationFile {
     Dicom(Vec<u8>),
     /// A label map on the grid of the source, with the values of the model's labels.
     Nifti(Vec<u8>),
+    /// The one that the first doctor brought, as the ledger describes it.
+    OfFirst(Value),
 }
 
 /// Why a review was not carried out. Nothing of it happened.
@@ -94,15 +99,16 @@ pub(crate) struct Desk<'a> {
 impl std::fmt::Debug for SegmentationFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (kind, bytes) = match self {
-            Self::Dicom(bytes) => ("Dicom", bytes),
-            Self::Nifti(bytes) => ("Nifti", bytes),
+            Self::Dicom(bytes) => ("Dicom", bytes.as_slice()),
+            Self::Nifti(bytes) => ("Nifti", bytes.as_slice()),
+            Self::OfFirst(_) => ("OfFirst", [].as_slice()),
         };
         write!(formatter, "{kind}({} bytes)", bytes.len())
     }
 }
 
 impl ReviewOrder {
-    fn review(&self, config: &PipelineConfig) -> NewReview {
+    fn review(&self, config: &PipelineConfig, model: &str) -> NewReview {
         NewReview {
             id: ReviewId::generate(),
             result: self.result,
@@ -110,6 +116,7 @@ impl ReviewOrder {
             verdict: self.decision.verdict(),
             comment: self.comment.clone(),
             reviewer: self.reviewer.clone(),
+            eyes: config.eyes_for(model),
             request_id: self.request_id.clone(),
             at: config.clock.now(),
         }
@@ -123,8 +130,24 @@ impl ReviewDecision {
             Self::Reject(reason) => Verdict::Reject(*reason),
             Self::CorrectClass(class) => Verdict::Correct(json!({ "class": class })),
             Self::CorrectSegmentation(file) => Verdict::Correct(json!({ "segmentation": file.described() })),
-            Self::Undo => Verdict::Undo,
+            // Said of a result that awaits no second opinion it is as impossible as an undo of nothing.
+            Self::Agree | Self::Undo => Verdict::Undo,
         }
+    }
+
+    /// What a first opinion said, for the doctor who agrees.
+    fn of_first(first: &Review) -> Option<Self> {
+        Some(match &first.verdict {
+            Verdict::Accept => Self::Accept,
+            Verdict::Reject(reason) => Self::Reject(*reason),
+            Verdict::Correct(given) if given["class"].is_null() => {
+                Self::CorrectSegmentation(SegmentationFile::OfFirst(given["segmentation"].clone()))
+            }
+            Verdict::Correct(given) => {
+                Self::CorrectClass(serde_json::from_value(given["class"].clone()).ok()?)
+            }
+            Verdict::Undo => return None,
+        })
     }
 }
 
@@ -132,8 +155,13 @@ impl Desk<'_> {
     pub(crate) async fn review(&self, order: &ReviewOrder) -> Result<Reviewed, ReviewError> {
         let row = self.ledger.result(order.result).await?.filter(|row| row.released_at.is_some());
         let row = row.ok_or(ledger::Error::NoSuchResult(order.result))?;
-        let new = order.review(&self.looker.config);
-        let made = if is_due(&row, &new) { self.make(&row, &new, order).await? } else { Made::default() };
+        let last = self.ledger.reviews(row.id).await?.pop();
+        let order = &agreed(order, &row, last.as_ref())?;
+        let new = order.review(&self.looker.config, &row.model_id);
+        let made = match due(&row, last.as_ref(), &new) {
+            Some(state) => self.make(&row, &new, order, state).await?,
+            None => Made::default(),
+        };
         let objects = ReviewObjects { artifacts: made.kept.artifacts, deliveries: made.deliveries };
         let reviewed = self.ledger.add_review(&new, &objects, self.key).await?;
         match &reviewed {
@@ -157,10 +185,26 @@ impl Desk<'_> {
     }
 
     /// Makes and keeps the documents; decides which objects leave.
-    async fn make(&self, row: &ResultRow, new: &NewReview, order: &ReviewOrder) -> Result<Made, ReviewError> {
+    async fn make(
+        &self,
+        row: &ResultRow,
+        new: &NewReview,
+        order: &ReviewOrder,
+        to: ReviewState,
+    ) -> Result<Made, ReviewError> {
         let artifacts = self.ledger.artifacts(row.id).await?;
         let given = given::take(self, row, new, &order.decision).await?;
+        if is_opinion(to) || (is_opinion(row.review_state) && to == ReviewState::Pending) {
+            // An opinion is a row; what its doctor brought is kept, so that the other one can look at it.
+            let mut kept = KeptObjects::default();
+            if let Some(given) = given {
+                keep::keep_given(self.spool, given, &mut kept).await?;
+            }
+            return Ok(Made { kept, ..Made::default() });
+        }
+        let of_first = of_first(&order.decision, &artifacts);
         let given_as = given.as_ref().map(|given| given.encoded.reference.clone());
+        let given_as = given_as.or_else(|| of_first.map(documents::reference));
         let documents = Documents::about(self, row, new, &order.decision, &artifacts).await?;
         let written = documents.write(given_as).await?;
         let mut kept = KeptObjects::default();
@@ -171,7 +215,9 @@ impl Desk<'_> {
         let documents = own.artifacts.iter().map(|document| key_of(row, document)).collect();
         kept.artifacts.append(&mut own.artifacts);
         kept.receipts.append(&mut own.receipts);
-        let deliveries = self.deliveries(row, &order.decision, &artifacts, &kept.artifacts).await?;
+        let leaving: Vec<NewArtifact> =
+            of_first.map(as_new).into_iter().chain(kept.artifacts.iter().cloned()).collect();
+        let deliveries = self.deliveries(row, &order.decision, &artifacts, &leaving).await?;
         Ok(Made { kept, documents, deliveries })
     }
 
@@ -246,11 +292,58 @@ struct Made {
     deliveries: Vec<NewDelivery>,
 }
 
-/// Whether documents are worth making: what the ledger would refuse now, it refuses later.
-fn is_due(row: &ResultRow, new: &NewReview) -> bool {
-    row.review_number == new.after
-        && row.superseded_by.is_none()
-        && new.verdict.is_possible_in(row.review_state)
+/// Where the review will bring the result, if the ledger will have it: what it would refuse now, it refuses later.
+fn due(row: &ResultRow, last: Option<&Review>, new: &NewReview) -> Option<ReviewState> {
+    let is_seen = row.review_number == new.after && row.superseded_by.is_none();
+    match standing(row.review_state, last, &new.verdict, new.reviewer.account, new.eyes) {
+        Standing::To(state) if is_seen => Some(state),
+        _ => None,
+    }
+}
+
+/// The order with the first doctor's words in place of "I agree", or of the very same decision.
+fn agreed(order: &ReviewOrder, row: &ResultRow, last: Option<&Review>) -> Result<ReviewOrder, ReviewError> {
+    let first = last.filter(|_| row.review_state == ReviewState::AwaitingSecond);
+    let says_the_same = |first: &&Review| {
+        matches!(order.decision, ReviewDecision::Agree)
+            || (first.verdict == order.decision.verdict() && first.reviewer.account != order.reviewer.account)
+    };
+    match (first.filter(says_the_same).and_then(ReviewDecision::of_first), &order.decision) {
+        (Some(decision), _) => Ok(ReviewOrder { decision, ..order.clone() }),
+        (None, ReviewDecision::Agree) if row.review_number == order.after => Err(ReviewError::Unsuitable(
+            "nobody has given a first opinion to agree with: accept, reject or correct the result".to_owned(),
+        )),
+        (None, _) => Ok(order.clone()),
+    }
+}
+
+/// What was said and is not final.
+fn is_opinion(state: ReviewState) -> bool {
+    matches!(state, ReviewState::AwaitingSecond | ReviewState::Disputed)
+}
+
+/// The segmentation that the first doctor brought, when it is the one that is agreed on.
+fn of_first<'a>(decision: &ReviewDecision, artifacts: &'a [Artifact]) -> Option<&'a Artifact> {
+    let is_wanted = matches!(decision, ReviewDecision::CorrectSegmentation(SegmentationFile::OfFirst(_)));
+    let given = artifacts
+        .iter()
+        .filter(|artifact| artifact.review.is_some() && artifact.role == documents::CORRECTED_SEGMENTATION);
+    given.filter(|_| is_wanted).max_by_key(|artifact| artifact.part)
+}
+
+/// An object that is kept already, among those that are to leave.
+fn as_new(artifact: &Artifact) -> NewArtifact {
+    NewArtifact {
+        id: artifact.id,
+        role: artifact.role.clone(),
+        profile: artifact.profile.clone(),
+        part: artifact.part,
+        sop_class: artifact.sop_class.clone(),
+        sop_instance: artifact.sop_instance.clone(),
+        series: artifact.series.clone(),
+        digest: artifact.digest.clone(),
+        size_bytes: artifact.size_bytes,
+    }
 }
 
 fn key_of(row: &ResultRow, document: &NewArtifact) -> InstanceKey {
@@ -279,9 +372,10 @@ fn leaving(
         ReviewDecision::Accept => with(None),
         // The corrected report still speaks of the machine's segments.
         ReviewDecision::CorrectClass(_) => with(Some("seg")),
-        ReviewDecision::Reject(_) | ReviewDecision::CorrectSegmentation(_) | ReviewDecision::Undo => {
-            Vec::new()
-        }
+        ReviewDecision::Reject(_)
+        | ReviewDecision::CorrectSegmentation(_)
+        | ReviewDecision::Agree
+        | ReviewDecision::Undo => Vec::new(),
     };
     leave.extend(new);
     leave

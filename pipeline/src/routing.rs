@@ -30,6 +30,8 @@ pub struct SiteRule {
     pub series_description_not: Option<Regex>,
     /// Send its results to these destinations only.
     pub destinations: Option<Vec<String>>,
+    /// Whether its results are final only when two doctors agree; none: as the site says for all.
+    pub four_eyes: Option<bool>,
 }
 
 /// One condition that did not hold.

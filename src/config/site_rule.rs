@@ -23,6 +23,8 @@ pub(crate) struct SiteRule {
     /// Names of destinations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destinations: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) four_eyes: Option<bool>,
 }
 
 impl SiteRule {
@@ -45,6 +47,7 @@ impl SiteRule {
                 self.series_description_not.as_ref(),
             )?,
             destinations: self.destinations.clone(),
+            four_eyes: self.four_eyes,
         })
     }
 }

@@ -125,6 +125,7 @@ pub(super) fn pipeline(config: &Config, node: &Node) -> anyhow::Result<PipelineC
     };
     pipeline.patience = patience(config);
     pipeline.site_rules = site_rules(config)?;
+    pipeline.eyes = if config.review.four_eyes { ledger::Eyes::Four } else { ledger::Eyes::Two };
     pipeline.destinations =
         config.destinations.iter().map(|one| destination(one, config)).collect::<anyhow::Result<_>>()?;
     pipeline.subscribers = subscribers(config)?;

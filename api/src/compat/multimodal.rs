@@ -196,7 +196,10 @@ async fn of_study(state: &AppState, id: &str, body: &MultimodalBody) -> ApiResul
     let refused = match newest.review_state {
         ReviewState::Rejected => Some("rejected"),
         ReviewState::Corrected => Some("corrected"),
-        ReviewState::Pending | ReviewState::Accepted => None,
+        ReviewState::Pending
+        | ReviewState::AwaitingSecond
+        | ReviewState::Disputed
+        | ReviewState::Accepted => None,
     };
     if let Some(refused) = refused {
         return Err(ApiError::because(Code::Unprocessable, format!("a doctor {refused} the result of {id}")));

@@ -43,6 +43,8 @@ pub(crate) enum DecisionBody {
     },
     /// A classifier's answer should have been another one.
     Correct { class: ClassBody, comment: Option<String> },
+    /// Where two doctors have to agree: what the first one said is right.
+    Agree { comment: Option<String> },
     /// The last decision is taken back; it stays in the history.
     Undo { comment: Option<String> },
 }
@@ -71,6 +73,7 @@ impl DecisionBody {
             Self::Accept { comment } => (ReviewDecision::Accept, comment),
             Self::Reject { reason, comment } => (ReviewDecision::Reject(reason), comment),
             Self::Correct { class, comment } => (ReviewDecision::CorrectClass(class.code()?), comment),
+            Self::Agree { comment } => (ReviewDecision::Agree, comment),
             Self::Undo { comment } => (ReviewDecision::Undo, comment),
         })
     }
@@ -234,6 +237,14 @@ fn refusal(refused: &Reviewed) -> ApiError {
         Reviewed::Impossible(state) => ApiError::because(
             Code::Conflict,
             format!("the result is {state}: a decision is taken once, and undone before another one"),
+        ),
+        Reviewed::SameDoctor => ApiError::because(
+            Code::Conflict,
+            "you gave the first opinion: another doctor has to give the second, or you take yours back with undo",
+        ),
+        Reviewed::OthersOpinion => ApiError::because(
+            Code::Conflict,
+            "the first opinion is another doctor's to take back: agree with it, or decide otherwise",
         ),
         Reviewed::Superseded(newer) => ApiError::because(
             Code::Conflict,

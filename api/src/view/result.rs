@@ -24,7 +24,7 @@ pub(crate) struct ResultView {
     /// A newer result over more of the same series.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
-    /// `pending`, `accepted`, `rejected` or `corrected`.
+    /// `pending`, `awaiting-second`, `disputed`, `accepted`, `rejected` or `corrected`.
     #[schema(value_type = String)]
     review_state: ReviewState,
     /// How many reviews it has had; the ETag.

@@ -19,7 +19,8 @@ pub(crate) struct ReviewView {
     /// `accept`, `reject`, `correct` or `undo`.
     #[schema(value_type = String)]
     decision: Decision,
-    /// Where the result stood after it: `pending`, `accepted`, `rejected` or `corrected`.
+    /// Where the result stood after it: `pending`, `awaiting-second` (another doctor has to agree), `disputed` (two
+    /// doctors do not agree), `accepted`, `rejected` or `corrected`.
     #[schema(value_type = String)]
     state: ReviewState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +42,7 @@ pub(crate) struct ReviewView {
 
 impl ReviewView {
     pub(crate) fn new(review: Review, reader: &Caller) -> Self {
-        let (decision, state) = (review.verdict.decision(), review.verdict.leads_to());
+        let (decision, state) = (review.verdict.decision(), review.leads_to);
         let (reason, correction) = match review.verdict {
             Verdict::Reject(reason) => (Some(reason), None),
             Verdict::Correct(given) => (None, Some(given)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{RejectionReason, Review, ReviewState, Reviewer, Verdict};
+use super::{Eyes, RejectionReason, Review, ReviewState, Reviewer, Standing, Verdict, standing};
 use crate::db::{Tx, sql};
 use crate::event::{self, NewEvent};
 use crate::{
@@ -20,6 +20,8 @@ pub struct NewReview {
     pub verdict: Verdict,
     pub comment: Option<String>,
     pub reviewer: Reviewer,
+    /// How many doctors this site asks for.
+    pub eyes: Eyes,
     pub request_id: Option<String>,
     pub at: Millis,
 }
@@ -42,6 +44,10 @@ pub enum Reviewed {
     Overtaken(u32),
     /// This cannot be said of a result that stands there.
     Impossible(ReviewState),
+    /// The first doctor cannot be the second one as well.
+    SameDoctor,
+    /// The first opinion is another doctor's to take back.
+    OthersOpinion,
     /// A newer result has taken the place of this one.
     Superseded(ResultId),
     /// A person has to say first whose images these are.
@@ -66,10 +72,11 @@ impl Ledger {
         // The study before the result: the order in which everybody locks.
         study::lock(&mut tx, &found.study).await?;
         let found = locked(&mut tx, new.result).await?;
-        if let Some(refusal) = refusal(&mut tx, &found, new).await? {
-            return Ok(refusal);
-        }
-        let review = insert(&mut tx, &found, new).await?;
+        let state = match to(&mut tx, &found, new).await? {
+            Ok(state) => state,
+            Err(refusal) => return Ok(refusal),
+        };
+        let review = insert(&mut tx, &found, new, state).await?;
         keep(&mut tx, &review, objects).await?;
         note(&mut tx, &found, &review, objects, key).await?;
         self.commit(tx, &[Topic::Deliveries]).await?;
@@ -82,19 +89,27 @@ async fn locked(tx: &mut Tx, result: ResultId) -> Result<ResultRow, Error> {
     tx.record(statement.bind(result)).await?.ok_or(Error::NoSuchResult(result))
 }
 
-async fn refusal(tx: &mut Tx, found: &ResultRow, new: &NewReview) -> Result<Option<Reviewed>, Error> {
+/// Where the result goes, or why it stays.
+async fn to(tx: &mut Tx, found: &ResultRow, new: &NewReview) -> Result<Result<ReviewState, Reviewed>, Error> {
     if found.review_number != new.after {
         let next = review_at(tx, new.result, new.after.saturating_add(1)).await?;
         let same = next.filter(|review| review.says_the_same_as(new));
-        return Ok(Some(same.map_or(Reviewed::Overtaken(found.review_number), Reviewed::Repeated)));
+        return Ok(Err(same.map_or(Reviewed::Overtaken(found.review_number), Reviewed::Repeated)));
     }
     if let Some(newer) = found.superseded_by {
-        return Ok(Some(Reviewed::Superseded(newer)));
+        return Ok(Err(Reviewed::Superseded(newer)));
     }
-    if !new.verdict.is_possible_in(found.review_state) {
-        return Ok(Some(Reviewed::Impossible(found.review_state)));
+    if hold::is_held(tx, &found.study).await? {
+        return Ok(Err(Reviewed::StudyHeld));
     }
-    Ok(hold::is_held(tx, &found.study).await?.then_some(Reviewed::StudyHeld))
+    let last = review_at(tx, new.result, found.review_number).await?;
+    let to = standing(found.review_state, last.as_ref(), &new.verdict, new.reviewer.account, new.eyes);
+    Ok(match to {
+        Standing::To(state) => Ok(state),
+        Standing::Impossible => Err(Reviewed::Impossible(found.review_state)),
+        Standing::SameDoctor => Err(Reviewed::SameDoctor),
+        Standing::OthersOpinion => Err(Reviewed::OthersOpinion),
+    })
 }
 
 async fn review_at(tx: &mut Tx, result: ResultId, number: u32) -> Result<Option<Review>, Error> {
@@ -110,16 +125,20 @@ impl Review {
     }
 }
 
-async fn insert(tx: &mut Tx, found: &ResultRow, new: &NewReview) -> Result<Review, Error> {
+async fn insert(
+    tx: &mut Tx,
+    found: &ResultRow,
+    new: &NewReview,
+    state: ReviewState,
+) -> Result<Review, Error> {
     let number = new.after.saturating_add(1);
     let statement = sql("update result set review_state = $2, review_number = $3 where result_id = $1");
-    let state = new.verdict.leads_to();
     tx.execute(statement.bind(new.result).bind(state).bind(number)).await?;
     let correction = correction_of(&new.verdict).map(Value::to_string);
     let statement = sql("insert into review
                  (review_id, result_id, study_uid, number, decision, reason, correction, comment,
-                  account_id, login, full_name, organization, request_id, at)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                  account_id, login, full_name, organization, request_id, at, leads_to)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
           returning *")
     .bind(new.id)
     .bind(new.result)
@@ -134,7 +153,8 @@ async fn insert(tx: &mut Tx, found: &ResultRow, new: &NewReview) -> Result<Revie
     .bind(&new.reviewer.full_name)
     .bind(&new.reviewer.organization)
     .bind(new.request_id.as_ref())
-    .bind(new.at);
+    .bind(new.at)
+    .bind((state != new.verdict.leads_to()).then_some(state));
     tx.record(statement).await?.ok_or(Error::NoSuchResult(new.result))
 }
 
@@ -164,10 +184,10 @@ async fn note(
     objects: &ReviewObjects,
     key: &AuditKey,
 ) -> Result<(), Error> {
-    let (kind, action) = names_of(&review.verdict);
+    let (kind, action) = names_of(review);
     let actor = format!("account:{}", review.reviewer.login);
     let detail = json!({
-        "review_id": review.id, "number": review.number, "reason": reason_of(&review.verdict),
+        "review_id": review.id, "number": review.number, "decision": review.verdict.decision(), "reason": reason_of(&review.verdict),
         "objects": objects.artifacts.len(), "deliveries": objects.deliveries.len(),
     });
     let event =
@@ -184,11 +204,13 @@ async fn note(
     audit::append(tx, key, &row).await.map(drop)
 }
 
-fn names_of(verdict: &Verdict) -> (&'static str, &'static str) {
-    match verdict {
-        Verdict::Accept => ("result.accepted", "result.accept"),
-        Verdict::Reject(_) => ("result.rejected", "result.reject"),
-        Verdict::Correct(_) => ("result.corrected", "result.correct"),
-        Verdict::Undo => ("result.review-undone", "result.undo"),
+fn names_of(review: &Review) -> (&'static str, &'static str) {
+    match (review.leads_to, &review.verdict) {
+        (ReviewState::AwaitingSecond, _) => ("result.awaits-second", "result.first-opinion"),
+        (ReviewState::Disputed, _) => ("result.disputed", "result.dispute"),
+        (_, Verdict::Accept) => ("result.accepted", "result.accept"),
+        (_, Verdict::Reject(_)) => ("result.rejected", "result.reject"),
+        (_, Verdict::Correct(_)) => ("result.corrected", "result.correct"),
+        (_, Verdict::Undo) => ("result.review-undone", "result.undo"),
     }
 }

@@ -7,7 +7,7 @@ select result.result_id, result.job_id, result.study_uid, result.model_id, resul
 from result
 join review on review.result_id = result.result_id and review.number = result.review_number
 join job_input on job_input.job_id = result.job_id and job_input.channel = 0
-where result.review_state <> 'pending'
+where result.review_state in ('accepted', 'rejected', 'corrected')
   and ($1 is null or result.model_id = $1)
   and ($2 is null or result.computed_at >= $2) and ($3 is null or result.computed_at < $3)
 order by result.computed_at, result.result_id

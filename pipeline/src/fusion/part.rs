@@ -34,7 +34,10 @@ impl Refusal {
         match row.review_state {
             ReviewState::Rejected => Some(Self::Rejected),
             ReviewState::Corrected => Some(Self::Corrected),
-            ReviewState::Pending | ReviewState::Accepted => None,
+            ReviewState::Pending
+            | ReviewState::AwaitingSecond
+            | ReviewState::Disputed
+            | ReviewState::Accepted => None,
         }
     }
 

@@ -161,6 +161,7 @@ fn kind_of(event: &str) -> Option<NoticeKind> {
         "job.done" => NoticeKind::DiagnosisReady,
         "result.accepted" | "result.corrected" => NoticeKind::DiagnosisConfirmed,
         "result.rejected" => NoticeKind::DiagnosisRejected,
+        "result.disputed" => NoticeKind::DiagnosisDisputed,
         "study.held" => NoticeKind::StudyHeld,
         "job.dead" => NoticeKind::JobDead,
         "delivery.parked" => NoticeKind::DeliveryParked,

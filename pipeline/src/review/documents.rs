@@ -50,11 +50,19 @@ pub(super) fn is_retraction(role: &str) -> bool {
     [REJECTION_NOTE, REJECTION_REPORT, WITHDRAWAL_NOTE].contains(&role)
 }
 
-/// What the newest review made; parts are numbers of reviews.
+/// What the newest review made; parts are numbers of reviews. A correction that two doctors agreed on lists the
+/// segmentation that the first of them had brought.
 pub(super) fn of_last_review(artifacts: &[Artifact]) -> Vec<&Artifact> {
     let reviewed = || artifacts.iter().filter(|artifact| artifact.review.is_some());
     let last = reviewed().map(|artifact| artifact.part).max();
-    reviewed().filter(|artifact| Some(artifact.part) == last).collect()
+    let mut made: Vec<&Artifact> = reviewed().filter(|artifact| Some(artifact.part) == last).collect();
+    let has = |role: &str| made.iter().any(|artifact| artifact.role == role);
+    if has(CORRECTED_REPORT) && !has(CORRECTED_SEGMENTATION) {
+        let brought = reviewed().filter(|artifact| artifact.role == CORRECTED_SEGMENTATION);
+        let before = last.and_then(|last| last.checked_sub(1));
+        made.extend(brought.filter(|artifact| Some(artifact.part) == before));
+    }
+    made
 }
 
 impl Documents {
@@ -126,7 +134,9 @@ impl Documents {
             (ReviewDecision::Undo, _) if !report.of_last_review.is_empty() => {
                 Ok(vec![(WITHDRAWAL_NOTE, withdrawal_note(&follow_up, &report.of_last_review)?)])
             }
-            (ReviewDecision::Undo | ReviewDecision::CorrectSegmentation(_), _) => Ok(Vec::new()),
+            (ReviewDecision::Agree | ReviewDecision::Undo | ReviewDecision::CorrectSegmentation(_), _) => {
+                Ok(Vec::new())
+            }
         }
     }
 }
@@ -188,7 +198,7 @@ async fn read(desk: &Desk<'_>, artifact: &Artifact) -> Result<Vec<u8>, ReviewErr
     Ok(tokio::task::spawn_blocking(move || spool.read(&key)).await??)
 }
 
-fn reference(artifact: &Artifact) -> Reference {
+pub(super) fn reference(artifact: &Artifact) -> Reference {
     Reference {
         study: artifact.study.clone(),
         series: artifact.series.clone(),

@@ -29,6 +29,7 @@ impl SegmentationFile {
         let (format, bytes) = match self {
             Self::Dicom(bytes) => ("dicom", bytes),
             Self::Nifti(bytes) => ("nifti", bytes),
+            Self::OfFirst(described) => return described.clone(),
         };
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         json!({ "format": format, "sha256": digest })
@@ -58,6 +59,8 @@ pub(super) async fn take(
     let encoded = match encoded {
         SegmentationFile::Dicom(bytes) => dicom(desk, row, bytes.clone()).await?,
         SegmentationFile::Nifti(bytes) => nifti(desk, row, new, &findings, bytes.clone()).await?,
+        // It was kept when the first doctor brought it.
+        SegmentationFile::OfFirst(_) => return Ok(None),
     };
     let part = new.after.saturating_add(1);
     Ok(Some(Object { encoded, role: CORRECTED_SEGMENTATION, profile: GIVEN.to_owned(), part }))

@@ -6,8 +6,8 @@ use dicom_dictionary_std::tags;
 use dicom_object::DefaultDicomObject;
 use imaging::Code;
 use ledger::{
-    AuditKey, DeliveryState, JobState::Done, NewAccount, RejectionReason, ResultId, ReviewState, Reviewed,
-    Reviewer, Role,
+    AuditKey, DeliveryState, Eyes, JobState::Done, NewAccount, RejectionReason, ResultId, ReviewState,
+    Reviewed, Reviewer, Role,
 };
 use pipeline::{ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
 
@@ -49,7 +49,12 @@ pub(crate) async fn doctor(world: &World, login: &str) -> Reviewer {
 
 impl Ward {
     async fn with(replace: &[(&str, &str)]) -> Self {
+        Self::asking_for(Eyes::Two, replace).await
+    }
+
+    async fn asking_for(eyes: Eyes, replace: &[(&str, &str)]) -> Self {
         let mut world = World::new().await.and_folder("disk");
+        world.config.eyes = eyes;
         let registry = if replace.is_empty() { registry() } else { variant(&world.folder, replace) };
         let running = world.start_with(registry);
         let doctor = doctor(&world, "minji").await;
@@ -74,6 +79,18 @@ impl Ward {
 
     async fn review(&self, after: u32, decision: ReviewDecision) -> Reviewed {
         self.carry_out(&self.order(after, decision)).await.unwrap()
+    }
+
+    /// The same by another doctor.
+    async fn review_by(&self, doctor: &Reviewer, after: u32, decision: ReviewDecision) -> Reviewed {
+        let order = ReviewOrder { reviewer: doctor.clone(), ..self.order(after, decision) };
+        self.carry_out(&order).await.unwrap()
+    }
+
+    async fn nothing_leaves(&self) {
+        let nothing = async || self.world.delivered("disk", DeliveryState::Waiting).await == 0;
+        stays("nothing leaves", Duration::from_millis(300), nothing).await;
+        assert!(self.arrived().is_empty());
     }
 
     async fn state(&self) -> (ReviewState, u32) {
@@ -363,5 +380,78 @@ async fn fifty_reviewers_at_once_lose_no_decision() {
         .walk()
         .filter(|found| found.as_ref().is_ok_and(|found| imaging::is_own_result(&found.header)));
     assert_eq!(own.count(), 10 + documents, "those who were overtaken left something behind");
+    ward.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_four_eyes_leaves_when_a_second_doctor_agrees_and_not_before() {
+    // By its policy it would leave at once.
+    let ward = Ward::asking_for(Eyes::Four, &[]).await;
+    let second = doctor(&ward.world, "sora").await;
+    ward.nothing_leaves().await;
+    let nobody = ward.carry_out(&ward.order(0, ReviewDecision::Agree)).await;
+    assert!(matches!(nobody, Err(ReviewError::Unsuitable(_))), "{nobody:?}");
+    let first = ward.review(0, ReviewDecision::Accept).await;
+    assert!(matches!(first, Reviewed::Added(_)), "{first:?}");
+    assert_eq!(ward.state().await, (ReviewState::AwaitingSecond, 1));
+    assert_eq!(ward.roles().await.len(), 2, "an opinion makes no document");
+    ward.nothing_leaves().await;
+    // Nobody is both doctors, and nobody takes back what another one said.
+    assert_eq!(ward.review(1, ReviewDecision::Agree).await, Reviewed::SameDoctor);
+    assert_eq!(ward.review(1, ReviewDecision::Accept).await, Reviewed::SameDoctor);
+    assert_eq!(ward.review_by(&second, 1, ReviewDecision::Undo).await, Reviewed::OthersOpinion);
+    assert_eq!(ward.state().await, (ReviewState::AwaitingSecond, 1));
+    let agreed = ward.review_by(&second, 1, ReviewDecision::Agree).await;
+    let Reviewed::Added(review) = agreed else { panic!("{agreed:?}") };
+    assert_eq!((review.leads_to, review.reviewer.login.as_str()), (ReviewState::Accepted, "sora"));
+    ward.world.wait_for_proof("disk", 3).await;
+    assert_eq!(ward.state().await, (ReviewState::Accepted, 2));
+    let reports =
+        ward.arrived().into_iter().filter(|object| text(object, tags::VERIFICATION_FLAG) == "VERIFIED");
+    assert_eq!(reports.count(), 1);
+    ward.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctors_who_do_not_agree_leave_a_disputed_result_that_both_decide_anew() {
+    let ward = Ward::asking_for(Eyes::Four, &HELD).await;
+    let second = doctor(&ward.world, "sora").await;
+    ward.review(0, ReviewDecision::Accept).await;
+    let reject = || ReviewDecision::Reject(RejectionReason::Quality);
+    ward.review_by(&second, 1, reject()).await;
+    assert_eq!(ward.state().await, (ReviewState::Disputed, 2));
+    let more = ward.review(2, ReviewDecision::Accept).await;
+    assert_eq!(more, Reviewed::Impossible(ReviewState::Disputed));
+    ward.review_by(&second, 2, ReviewDecision::Undo).await;
+    assert_eq!(ward.state().await, (ReviewState::Pending, 3));
+    ward.nothing_leaves().await;
+    ward.review_by(&second, 3, reject()).await;
+    // Said independently it is as good as "I agree".
+    ward.review(4, reject()).await;
+    assert_eq!(ward.state().await, (ReviewState::Rejected, 5));
+    let (all, first) = (ledger::EventFilter::default(), ledger::PageRequest::first(500));
+    let events = ward.world.ledger.events(&all, &first).await.unwrap().rows;
+    let kinds: BTreeSet<_> = events.into_iter().map(|event| event.kind).collect();
+    for kind in ["result.awaits-second", "result.disputed", "result.rejected"] {
+        assert!(kinds.contains(kind), "{kind}");
+    }
+    ward.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segmentation_that_the_first_doctor_brought_leaves_when_the_second_agrees() {
+    let ward = Ward::asking_for(Eyes::Four, &HELD).await;
+    let second = doctor(&ward.world, "sora").await;
+    let file = SegmentationFile::Nifti(mask(5 * 32 * 32 + 7));
+    ward.review(0, ReviewDecision::CorrectSegmentation(file.clone())).await;
+    assert_eq!(ward.state().await, (ReviewState::AwaitingSecond, 1));
+    assert!(ward.roles().await.contains(&"corrected-seg".to_owned()), "the other one can look at it");
+    ward.nothing_leaves().await;
+    // The same mask again is the same correction.
+    ward.review_by(&second, 1, ReviewDecision::CorrectSegmentation(file)).await;
+    assert_eq!(ward.state().await, (ReviewState::Corrected, 2));
+    ward.world.wait_for_proof("disk", 2).await;
+    let modalities: BTreeSet<_> = ward.arrived().iter().map(|object| text(object, tags::MODALITY)).collect();
+    assert_eq!(modalities, BTreeSet::from(["SEG".to_owned(), "SR".to_owned()]));
     ward.running.stop().await;
 }
