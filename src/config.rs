@@ -41,6 +41,9 @@ pub(crate) struct Config {
     pub(crate) readiness: Readiness,
     pub(crate) review: Review,
     pub(crate) limits: Limits,
+    pub(crate) oidc: Oidc,
+    pub(crate) drift: Drift,
+    pub(crate) syslog: Syslog,
     pub(crate) compat: Compat,
     pub(crate) log: Log,
     #[serde(default, rename = "source")]
@@ -188,6 +191,49 @@ pub(crate) struct Database {
 pub(crate) struct Spool {
     pub(crate) url: String,
     pub(crate) min_free_bytes: ByteSize,
+}
+
+/// A provider of sign-ins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Oidc {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) role_claim: String,
+    pub(crate) roles: std::collections::BTreeMap<String, ledger::Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// When what models see and say counts as changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drift {
+    pub(crate) reference_days: std::num::NonZeroU32,
+    pub(crate) window_days: std::num::NonZeroU32,
+    pub(crate) psi_max: f64,
+    pub(crate) answers_min: std::num::NonZeroU32,
+}
+
+/// Where the audit trail is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Syslog {
+    pub(crate) address: String,
+    pub(crate) transport: SyslogTransport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SyslogTransport {
+    Tls,
+    Udp,
 }
 
 /// How doctors decide.

@@ -135,6 +135,10 @@ impl Service {
                 let state = api::AppState::new(services);
                 tokio::spawn(api::run_batches(state.clone()));
                 retrainings = Some(tokio::spawn(api::run_retrainings(state.clone())));
+                tokio::spawn(api::watch_drift(state.clone()));
+                if let Some(syslog) = settings::syslog(&config)? {
+                    tokio::spawn(api::send_audit(state.clone(), syslog));
+                }
                 Some(listener.serve(api::router(state))?)
             }
             None => None,

@@ -100,6 +100,7 @@ pub static RULES: &[Rule] = &[
     rule(Method::POST, "/v1/models/{id}/predict", READER),
     rule(Method::POST, "/v1/models/reload", ADMIN),
     rule(Method::POST, "/v1/models/{id}/retrain", ADMIN),
+    rule(Method::GET, "/v1/stats/drift", READER),
     rule(Method::GET, "/v1/retrainings", ADMIN),
     rule(Method::GET, "/v1/retrainings/{id}", ADMIN),
     rule(Method::POST, "/v1/retrainings/{id}/promote", ADMIN),

@@ -3,12 +3,15 @@
 //! The binary reads and checks its own configuration and hands these values over; nothing
 //! in this crate reads a file or the environment.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 
-use crate::auth::GatewayTokens;
+use crate::{
+    auth::{GatewayTokens, Oidc},
+    drift::DriftConfig,
+};
 
 /// How the listener in front of the router speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,9 @@ pub struct HttpConfig {
     pub tokens: TokenLifetimes,
     pub lock_out: LockOut,
     pub compat: Compat,
+    /// The provider whose tokens are believed beside our own.
+    pub oidc: Option<Arc<Oidc>>,
+    pub drift: DriftConfig,
 }
 
 /// What clients of older systems need.
@@ -126,6 +132,8 @@ impl Default for HttpConfig {
             tokens: TokenLifetimes::default(),
             lock_out: LockOut::default(),
             compat: Compat::default(),
+            oidc: None,
+            drift: DriftConfig::default(),
         }
     }
 }

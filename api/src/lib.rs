@@ -16,6 +16,7 @@ mod batch;
 mod compat;
 mod config;
 mod day;
+mod drift;
 mod error;
 mod etag;
 mod export;
@@ -39,6 +40,7 @@ mod retrain;
 mod routes;
 mod scrape;
 mod state;
+mod syslog;
 mod tabular;
 mod transport;
 mod upload;
@@ -47,12 +49,14 @@ mod view;
 pub use access::{Access, RULES, Rule};
 pub use app::{openapi, router};
 pub use auth::{
-    GatewayTokens, NoSuchScope, OneTimeError, Password, PasswordError, Scope, Secret, ShortGatewayKey,
-    ShortSecret, TokenSigner, digest_of, hash_password, issue_one_time,
+    GatewayTokens, NoSuchScope, Oidc, OidcConfig, OidcError, OneTimeError, Password, PasswordError, Scope,
+    Secret, ShortGatewayKey, ShortSecret, TokenSigner, digest_of, hash_password, issue_one_time,
 };
 pub use batch::run_batches;
 pub use config::{Compat, HttpConfig, Limits, Listener, LockOut, Plain, PollingWorker, TokenLifetimes};
+pub use drift::{DriftConfig, watch_drift};
 pub use error::{ApiError, Code};
 pub use metrics::install as install_metrics;
 pub use retrain::{RetrainConfig, run_retrainings};
 pub use state::{AppState, Clock, Services};
+pub use syslog::{Syslog, SyslogConfig, SyslogError, SyslogTransport, send_audit};

@@ -19,6 +19,7 @@ mod probes;
 mod results;
 mod retrainings;
 mod reviews;
+mod stats;
 mod studies;
 mod users;
 
@@ -92,6 +93,7 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(predict::reload))
         .routes(routes!(predictions::list))
         .routes(routes!(predictions::get))
+        .routes(routes!(stats::drift))
         .routes(routes!(retrainings::ask))
         .routes(routes!(retrainings::list))
         .routes(routes!(retrainings::get))

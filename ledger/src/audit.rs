@@ -137,6 +137,16 @@ impl Ledger {
         Ok(seq)
     }
 
+    /// The rows behind `seq`, oldest first, for a reader that must not miss any: numbers have no gaps, and a row is seen
+    /// when all before it are.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        let statement = sql("select * from audit where seq > $1 order by seq limit $2");
+        self.db.records(statement.bind(seq).bind(limit)).await
+    }
+
     /// The trail's end, to be noted elsewhere; nothing while the trail is empty.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod cursor;
 mod db;
 mod delivery;
 mod destination;
+mod drift;
 mod error;
 mod event;
 mod evidence;
@@ -72,6 +73,7 @@ pub use delivery::{
     Delivery, DeliveryFilter, DeliveryLease, DeliveryState, NewDelivery, OutboxCount, Parcel,
 };
 pub use destination::Destination;
+pub use drift::{Answered, AnsweringVersion, Span};
 pub use error::Error;
 pub use event::{Event, EventFilter, NewEvent};
 pub use evidence::{Carrier, SeriesEvidence, Stable, StudyEvidence};

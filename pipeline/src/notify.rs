@@ -77,10 +77,12 @@ pub enum NoticeKind {
     DestinationDown,
     #[serde(rename = "disk.low")]
     DiskLow,
+    #[serde(rename = "model.drift")]
+    ModelDrift,
 }
 
 impl NoticeKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DiagnosisReady,
         Self::DiagnosisConfirmed,
         Self::DiagnosisRejected,
@@ -90,6 +92,7 @@ impl NoticeKind {
         Self::DeliveryParked,
         Self::DestinationDown,
         Self::DiskLow,
+        Self::ModelDrift,
     ];
 
     #[must_use]
@@ -104,6 +107,7 @@ impl NoticeKind {
             Self::DeliveryParked => "delivery.parked",
             Self::DestinationDown => "destination.down",
             Self::DiskLow => "disk.low",
+            Self::ModelDrift => "model.drift",
         }
     }
 
@@ -119,6 +123,7 @@ impl NoticeKind {
             Self::DeliveryParked => "Archive refused an object",
             Self::DestinationDown => "Archive does not answer",
             Self::DiskLow => "Disk nearly full",
+            Self::ModelDrift => "A model sees or says something else than it used to",
         }
     }
 }

@@ -79,6 +79,8 @@ pub(super) fn whole(config: &Config) -> Result<(), ConfigError> {
     dicom(config)?;
     stores(config)?;
     sources(config)?;
+    oidc(config)?;
+    syslog(config)?;
     polling_workers(config)?;
     destinations(config)?;
     subscribers(config)?;
@@ -130,6 +132,47 @@ fn http(config: &Config) -> Result<(), ConfigError> {
         if !is_network(proxy) {
             return Err(not_a_network("http.trusted_proxies", proxy));
         }
+    }
+    Ok(())
+}
+
+fn oidc(config: &Config) -> Result<(), ConfigError> {
+    let oidc = &config.oidc;
+    if oidc.issuer.is_empty() {
+        return Ok(());
+    }
+    let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    let is_loopback = loopback.iter().any(|start| {
+        oidc.issuer.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    if !oidc.issuer.starts_with("https://") && !is_loopback {
+        return Err(ConfigError::key("oidc.issuer", "is neither https nor on loopback"));
+    }
+    if oidc.audience.is_empty() {
+        return Err(ConfigError::key(
+            "oidc.audience",
+            "is empty; a token for anybody would open this service",
+        ));
+    }
+    if oidc.roles.is_empty() {
+        return Err(ConfigError::key(
+            "oidc.roles",
+            "is empty; nobody of the provider would have a role here",
+        ));
+    }
+    Ok(())
+}
+
+fn syslog(config: &Config) -> Result<(), ConfigError> {
+    let syslog = &config.syslog;
+    if syslog.address.is_empty() {
+        return Ok(());
+    }
+    if syslog.transport == crate::config::SyslogTransport::Tls && syslog.ca_file.is_none() {
+        return Err(ConfigError::key("syslog.ca_file", "is missing; TLS needs to know whom to believe"));
+    }
+    if syslog.cert.is_some() != syslog.key.is_some() {
+        return Err(ConfigError::key("syslog.key", "and syslog.cert need each other"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! From what a site wrote to what each part wants to know.
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use imaging::SopClassUid;
@@ -279,6 +279,40 @@ fn network(key: &str, text: &str) -> anyhow::Result<IpNet> {
     parsed.with_context(|| format!("{key} holds {text:?}, which is no address or network"))
 }
 
+fn oidc(config: &Config) -> anyhow::Result<Option<Arc<api::Oidc>>> {
+    let oidc = &config.oidc;
+    if oidc.issuer.is_empty() {
+        return Ok(None);
+    }
+    let made = api::Oidc::new(api::OidcConfig {
+        issuer: oidc.issuer.clone(),
+        audience: oidc.audience.clone(),
+        ca_file: oidc.ca_file.clone(),
+        role_claim: oidc.role_claim.clone(),
+        roles: oidc.roles.clone().into_iter().collect(),
+    });
+    Ok(Some(Arc::new(made.context("cannot use the settings of oidc")?)))
+}
+
+/// Nothing when no audit repository is named.
+pub(super) fn syslog(config: &Config) -> anyhow::Result<Option<api::Syslog>> {
+    let syslog = &config.syslog;
+    if syslog.address.is_empty() {
+        return Ok(None);
+    }
+    let transport = match (syslog.transport, &syslog.ca_file) {
+        (config::SyslogTransport::Tls, Some(ca_file)) => api::SyslogTransport::Tls {
+            ca_file: ca_file.clone(),
+            identity: syslog.cert.clone().zip(syslog.key.clone()),
+        },
+        (config::SyslogTransport::Tls, None) => anyhow::bail!("syslog.ca_file is missing"),
+        (config::SyslogTransport::Udp, _) => api::SyslogTransport::Udp,
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let made = api::Syslog::new(api::SyslogConfig { address: syslog.address.clone(), transport, host });
+    Ok(Some(made.context("cannot use the settings of syslog")?))
+}
+
 pub(super) fn retrain(config: &Config) -> api::RetrainConfig {
     api::RetrainConfig { allow: config.retrain.allow.clone(), path: config.retrain.path.clone() }
 }
@@ -314,6 +348,13 @@ pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpCon
         config.compat.polling_workers.iter().map(polling_worker).collect::<anyhow::Result<_>>()?;
     api.compat.orthanc = Some(config.compat.orthanc.clone()).filter(|name| !name.is_empty());
     api.limits.upload_bytes = usize::try_from(config.limits.upload_bytes.0).unwrap_or(usize::MAX);
+    api.oidc = oidc(config)?;
+    api.drift = api::DriftConfig {
+        reference_days: config.drift.reference_days.get(),
+        window_days: config.drift.window_days.get(),
+        psi_max: config.drift.psi_max,
+        answers_min: config.drift.answers_min.get(),
+    };
     Ok(api)
 }
 

@@ -30,7 +30,8 @@ pub(crate) enum Who {
     Account { account: AccountId, session: SessionId },
     /// A program.
     Key(ApiKeyId),
-    /// A user of the old gateway, by its token: an account of ours when the name is one.
+    /// A user of the old gateway, by its token: an account of ours when the name is one. Also a program with
+    /// a token of the OpenID Connect provider.
     Gateway { account: Option<AccountId> },
 }
 

@@ -2,16 +2,20 @@
 //! browser's WebSocket can send. From that to a caller.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use ledger::{Role, SessionKind};
+use ledger::{NewAccount, NewAudit, NewSession, Role, Session, SessionKind};
+use serde_json::json;
 
 use super::{
     caller::{Caller, Who},
     gateway::GatewayTokens,
-    key::digest_of,
+    key::{Secret, digest_of},
+    oidc::{Oidc, Visitor},
+    password::{Password, hash_password},
     token::Purpose,
 };
 use crate::{
     error::{ApiError, ApiResult, Code},
+    request_id,
     state::AppState,
 };
 
@@ -74,6 +78,11 @@ async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
     {
         return by_gateway(state, gateway, &user).await;
     }
+    if let Some(oidc) = &state.http.oidc
+        && Oidc::is_for_us(token)
+    {
+        return by_provider(state, oidc, token).await;
+    }
     state.signer.check(Purpose::Access, token, now)?;
     let (digest, mark) = (digest_of(token), state.ledger.mark());
     if let Some(caller) = state.signed_in().at(mark, &digest) {
@@ -95,6 +104,95 @@ async fn by_token(state: &AppState, token: &str) -> ApiResult<Caller> {
     };
     state.signed_in().keep(mark, &digest, caller.clone());
     Ok(caller)
+}
+
+/// Somebody with a token of the OpenID Connect provider. When it is first shown it becomes a sign-in here, which can
+/// be ended before it expires; who shows no time at which a person signed in is as present as a key is.
+async fn by_provider(state: &AppState, oidc: &Oidc, token: &str) -> ApiResult<Caller> {
+    let now = state.now();
+    let visitor = oidc.visitor(token, now).await?;
+    let hash = digest_of(token);
+    let session = match state.ledger.session_by_hash(SessionKind::Access, &hash, now).await? {
+        Some(session) => session,
+        None => welcome(state, &visitor, &hash).await?,
+    };
+    let account = state.ledger.account(session.account).await?.ok_or_else(refused)?;
+    let who = match visitor.is_person {
+        true => Who::Account { account: account.id, session: session.id },
+        false => Who::Gateway { account: Some(account.id) },
+    };
+    Ok(Caller { who, name: account.name, role: account.role, scopes: Vec::new() })
+}
+
+/// The account of a visitor, as his token says that it is, and a sign-in for the token.
+async fn welcome(state: &AppState, visitor: &Visitor, hash: &str) -> ApiResult<Session> {
+    const BY: &str = "oidc";
+    let (ledger, name, now) = (&state.ledger, &visitor.account, state.now());
+    let id = match ledger.account_by_name(name).await? {
+        Some(account) if account.disabled_at.is_some() => return Err(ended()),
+        Some(account) => {
+            if account.role != visitor.role {
+                ledger.set_role(name, visitor.role, BY, now).await?;
+            }
+            account.id
+        }
+        None => {
+            let new = NewAccount {
+                name: name.clone(),
+                role: visitor.role,
+                full_name: visitor.full_name.clone(),
+                organization: String::new(),
+                password_hash: of_no_password().await?,
+            };
+            match ledger.add_account(&new, BY, now).await {
+                // Two requests of a new visitor at once.
+                Err(ledger::Error::NameTaken(_)) => {
+                    ledger.account_by_name(name).await?.ok_or_else(refused)?.id
+                }
+                added => added?,
+            }
+        }
+    };
+    let session = NewSession {
+        account: id,
+        kind: SessionKind::Access,
+        hash: hash.to_owned(),
+        expires_at: visitor.expires_at,
+    };
+    let added = ledger.add_session(&session, now).await;
+    let found = ledger.session_by_hash(SessionKind::Access, hash, now).await?;
+    match (added, found) {
+        (Ok(_), Some(session)) => {
+            let row = NewAudit {
+                at: now,
+                actor: format!("account:{name}"),
+                action: "auth.oidc".to_owned(),
+                subject: name.clone(),
+                request_id: request_id::current().map(|id| id.to_string()),
+                detail: json!({ "role": visitor.role, "person": visitor.is_person }),
+            };
+            ledger.add_audit(&state.audit_key, &row).await?;
+            Ok(session)
+        }
+        // Another request with the same token was first.
+        (Err(_), Some(session)) => Ok(session),
+        (Err(error), None) if error.may_pass() => Err(error.into()),
+        // The token was a sign-in once, and that was ended.
+        (_, None) => Err(ended()),
+    }
+}
+
+/// The hash of a password that nobody has seen, for accounts that sign in elsewhere.
+async fn of_no_password() -> ApiResult<String> {
+    let hashed = tokio::task::spawn_blocking(|| {
+        let unseen = Secret::generate().map_err(ApiError::internal)?;
+        hash_password(&Password::new(unseen.expose())).map_err(ApiError::internal)
+    });
+    hashed.await.map_err(ApiError::internal)?
+}
+
+fn ended() -> ApiError {
+    ApiError::because(Code::BadCredentials, "this sign-in was ended, or its account closed; sign in again")
 }
 
 /// A user whom nobody mapped is a technician.

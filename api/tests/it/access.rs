@@ -30,7 +30,7 @@ fn address(route: &str) -> String {
         .replace("{*path}", "tools/find")
 }
 
-async fn call(app: &TestApp, method: &Method, route: &str, token: Option<&str>) -> Answer {
+pub(crate) async fn call(app: &TestApp, method: &Method, route: &str, token: Option<&str>) -> Answer {
     // What of Orthanc is for administrators, too, is read.
     let is_system = method == Method::GET && route == "/api/orthanc/{*path}";
     let address = if is_system { "/api/orthanc/system".to_owned() } else { address(route) };
@@ -56,7 +56,7 @@ fn got_in(answer: &Answer) -> bool {
 
 /// Refused, in the words of the route's contract. The old model server knows no 401.
 #[track_caller]
-fn is_refused(route: &str, answer: &Answer, status: u16, code: &str) {
+pub(crate) fn is_refused(route: &str, answer: &Answer, status: u16, code: &str) {
     let gateway = route.starts_with("/api/ml/") || route.starts_with("/ml/v1/");
     let model_server = ["/schema", "/predict", "/reload"].contains(&route) || route.starts_with("/api/v1/");
     let imaging = ["/task/{id}", "/feedback"].contains(&route)
@@ -82,7 +82,7 @@ fn is_refused(route: &str, answer: &Answer, status: u16, code: &str) {
 }
 
 /// Who may pass: roles, and whether a key stands for a person there.
-fn admitted(access: Access) -> Option<(&'static [Role], bool)> {
+pub(crate) fn admitted(access: Access) -> Option<(&'static [Role], bool)> {
     match access {
         Access::Roles(roles) => Some((roles, true)),
         Access::People(roles) => Some((roles, false)),
@@ -91,7 +91,7 @@ fn admitted(access: Access) -> Option<(&'static [Role], bool)> {
 }
 
 #[track_caller]
-fn check(route: &str, answer: &Answer, may_pass: bool, who: &str) {
+pub(crate) fn check(route: &str, answer: &Answer, may_pass: bool, who: &str) {
     if may_pass {
         assert!(got_in(answer), "{who} is kept out: {} {}", answer.status, answer.text());
     } else {

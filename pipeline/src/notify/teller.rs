@@ -129,7 +129,7 @@ impl Teller {
         put("job_id", json!(event.job));
         put("result_id", json!(event.result));
         put("delivery_id", json!(event.delivery.map(|delivery| delivery.0)));
-        for key in ["destination", "reason", "free_bytes", "min_free_bytes"] {
+        for key in ["destination", "reason", "free_bytes", "min_free_bytes", "model"] {
             put(key, event.detail[key].clone());
         }
         if let Some(result) = event.result {
@@ -167,6 +167,7 @@ fn kind_of(event: &str) -> Option<NoticeKind> {
         "delivery.parked" => NoticeKind::DeliveryParked,
         "destination.down" => NoticeKind::DestinationDown,
         "disk.low" => NoticeKind::DiskLow,
+        "model.drift" => NoticeKind::ModelDrift,
         _ => return None,
     })
 }
