@@ -4,7 +4,7 @@
 The sender replays streams that were cut into PDUs before the clock starts, with one C-STORE outstanding on each
 association and TCP_NODELAY on, so that it is not what is measured (dcmsend stalls by itself). Timed: from the first
 association request to the last release. Every receiver starts afresh for each measurement, with an empty folder, and
-every instance is counted afterwards; it is left alone for two seconds first, so that what a receiver does once in its life
+every instance is counted afterwards; it is left alone for a second first, so that what a receiver does once in its life
 (ours lays out its journal) is not in every measurement. Files are emptied, and deleted at the end only: for some
 minutes ext4 does not use a deleted inode again but passes over it one by one, and whoever came next would pay for that.
 A second run at once pays for the first one's end: leave six minutes between two. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
@@ -37,7 +37,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
 MR, EXPLICIT = b"1.2.840.10008.5.1.4.1.1.4", b"1.2.840.10008.1.2.1"
-SETTLE_SECONDS = 2
+SETTLE_SECONDS = 1
 SIZES = {"132 kB": (256, 256, 1), "525 kB": (512, 512, 1)}
 LARGE = {"200 MB": (512, 512, 400)}
 
