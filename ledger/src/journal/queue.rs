@@ -93,11 +93,12 @@ impl Queue {
         }
         let rows_bytes = self.waiting.iter().take(count).map(|noted| noted.line.len() + 1).sum::<usize>() + 1;
         let needed = pages_of(rows_bytes);
-        let skipped = if self.next_page + needed > self.pages { self.pages - self.next_page } else { 0 };
+        let begins_again = self.next_page + needed > self.pages;
+        let skipped = if begins_again { self.pages - self.next_page } else { 0 };
         if self.pages_used + skipped + needed > self.pages - 1 {
             return None;
         }
-        let page = if skipped > 0 { 1 } else { self.next_page };
+        let page = if begins_again { 1 } else { self.next_page };
         self.next_page = page + needed;
         self.pages_used += skipped + needed;
         self.next += 1;
@@ -188,6 +189,18 @@ mod tests {
         let (last, taken) = queue.take_written(100).unwrap();
         queue.applied(last, &taken);
         assert_eq!((last, queue.pages_used), (12, 0));
+    }
+
+    #[test]
+    fn behind_the_last_page_comes_the_first() {
+        let mut queue = Queue::new(3, 1);
+        for number in 1..10 {
+            let batch = batch(&mut queue, 5000).unwrap();
+            assert_eq!((batch.number, batch.page), (number, 1));
+            queue.finish(batch, Ok(()));
+            let (last, taken) = queue.take_written(100).unwrap();
+            queue.applied(last, &taken);
+        }
     }
 
     #[test]
