@@ -1,6 +1,11 @@
 //! DCMTK, pynetdicom and Orthanc as senders.
 
-use std::{fs, net::TcpListener, path::PathBuf, process::Command};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::Command,
+};
 
 use ::peers::{Orthanc, OrthancOptions};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -138,10 +143,12 @@ fn a_commitment_report_outlives_a_kill() {
     let file = sendable().remove(0);
     let asked = peer_script("commit.py", &["later", &service.port.to_string(), file.to_str().unwrap()]);
     assert_eq!(asked, "action 0000\n");
-    let (connection, _) = silent.accept().unwrap();
+    let connection = silent.accept().unwrap();
+    service.die();
     drop((connection, silent));
     let requester = std::thread::spawn(move || peer_script("commit.py", &["report", &own.to_string()]));
-    service.die_and_restart();
+    ::peers::wait_until("the requester listens", PATIENCE, || TcpStream::connect(("127.0.0.1", own)).ok());
+    service.restart();
     assert_eq!(requester.join().unwrap(), "event 1 confirmed 1 failed 0\n");
     let owed = || service.ledger("select count(*) from owed_report").trim() == "0";
     ::peers::wait_until("the report is settled", PATIENCE, || owed().then_some(()));

@@ -57,8 +57,16 @@ impl Service {
 
     /// `kill -9`, then a new process over the same folder.
     pub(crate) fn die_and_restart(&mut self) {
+        self.die();
+        self.restart();
+    }
+
+    pub(crate) fn die(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    pub(crate) fn restart(&mut self) {
         let (child, ports) = launch(&self.folder, &self.arguments);
         self.child = child;
         self.port = ports[0];
