@@ -5,17 +5,34 @@ use std::{
     io::Read,
     net::TcpListener,
     process::{Child, Command, Output, Stdio},
-    sync::{LazyLock, mpsc},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
-/// A port that was free a moment ago.
+/// The ports that are given away: below those that the system takes for outgoing connections, which would take
+/// one away again before whoever got it listens.
+const PORTS: std::ops::Range<u16> = 18_000..32_000;
+
+/// A port that was free a moment ago, and that this process gives away for the first time in a long while.
 ///
 /// # Panics
 /// When the machine has no free port on loopback.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    for _ in 0..count {
+        // Each process begins elsewhere.
+        let number = std::process::id().wrapping_mul(613).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % count).expect("less than the number of ports");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("loopback has no free port between {} and {}", PORTS.start, PORTS.end);
 }
 
 /// Asks `probe` until it gives something, at most for `limit`.
