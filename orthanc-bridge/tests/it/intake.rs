@@ -12,8 +12,7 @@ use crate::world::{World, eventually, series, source, study_of};
 async fn a_stable_study_is_found_in_the_change_log() {
     let orthanc = Orthanc::start();
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
 
     for file in series() {
         orthanc.store(file);
@@ -27,8 +26,7 @@ async fn a_stable_study_is_found_in_the_change_log() {
 async fn late_slices_make_a_study_unstable_until_they_are_fetched() {
     let orthanc = Orthanc::start();
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
     let study = study_of(&series()[0]);
 
     series()[..20].iter().for_each(|file| drop(orthanc.store(file)));
@@ -42,8 +40,7 @@ async fn late_slices_make_a_study_unstable_until_they_are_fetched() {
 async fn an_orthanc_that_dies_before_a_study_is_stable_loses_nothing() {
     let mut orthanc = Orthanc::start_with(OrthancOptions::default().set("StableAge", json!(600)));
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
 
     series().iter().for_each(|file| drop(orthanc.store(file)));
     orthanc.kill();
@@ -87,8 +84,7 @@ async fn an_archive_that_is_named_as_a_source_is_not_worked_through() {
         studies[0]["IsStable"].as_bool().filter(|stable| *stable)
     });
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
     assert_eq!(world.instances(&study_of(&series()[0])).await, 0);
     bridge.stop().await;
 }
@@ -116,8 +112,7 @@ async fn a_study_that_orthanc_cannot_give_holds_up_no_other() {
     let no_cache = OrthancOptions::default().set("MaximumStorageCacheSize", json!(0));
     let orthanc = Orthanc::start_with(no_cache);
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
 
     let broken = orthanc.store(&series()[0]);
     series()[1..5].iter().for_each(|file| drop(orthanc.store(file)));
@@ -163,8 +158,7 @@ async fn a_wrong_password_is_named_and_the_right_one_lets_in() {
 async fn what_was_damaged_on_our_disk_is_fetched_again() {
     let orthanc = Orthanc::start();
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
     let study = study_of(&series()[0]);
     series().iter().for_each(|file| drop(orthanc.store(file)));
     world.wait_for_stable(&study, 35).await;
@@ -189,8 +183,7 @@ async fn what_was_damaged_on_our_disk_is_fetched_again() {
 async fn another_data_set_does_not_take_the_place_of_one_that_was_damaged() {
     let orthanc = Orthanc::start();
     let world = World::new().await;
-    let bridge = world.follow(vec![source("main", &orthanc.url())]);
-    eventually("the bridge follows", async || bridge.handle.status()["main"].reached_at.is_some()).await;
+    let bridge = world.follow_one(&orthanc).await;
     let study = study_of(&series()[0]);
     series().iter().for_each(|file| drop(orthanc.store(file)));
     world.wait_for_stable(&study, 35).await;

@@ -10,6 +10,7 @@ use std::{
 use imaging::{Header, StudyUid};
 use ledger::{BootId, Ledger, NodeId};
 use orthanc_bridge::{Bridge, BridgeHandle, Connection, Process, SourceConfig};
+use peers::Orthanc;
 use spool::{Spool, SpoolConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,13 @@ impl World {
         let process = Process { node: NodeId::new("test"), boot: BootId::new("one") };
         let bridge = Bridge::start(sources, &self.ledger, &self.spool, &process, &shutdown).unwrap();
         Running { handle: bridge.handle(), bridge, shutdown }
+    }
+
+    /// Follows one Orthanc, from now on.
+    pub(crate) async fn follow_one(&self, orthanc: &Orthanc) -> Running {
+        let running = self.follow(vec![source("main", &orthanc.url())]);
+        eventually("the bridge follows", async || running.handle.status()["main"].reached_at.is_some()).await;
+        running
     }
 
     pub(crate) async fn instances(&self, study: &StudyUid) -> u64 {

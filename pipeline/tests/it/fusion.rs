@@ -57,6 +57,14 @@ pub(crate) fn has_findings(row: &ResultRow) -> bool {
     row.outcome == Outcome::Findings
 }
 
+/// A study that came, and whose parts are there.
+pub(crate) async fn analysed(world: &World) -> StudyUid {
+    let phantom = Phantom::new(1);
+    world.send(&phantom.files()).await;
+    world.wait_for_jobs(&phantom.study(), &[JobState::Done]).await;
+    phantom.study()
+}
+
 pub(crate) fn probability(row: &ResultRow) -> f64 {
     row.findings["probability"].as_f64().unwrap()
 }
@@ -87,10 +95,7 @@ pub(crate) fn expected(part: &ResultRow, level: f64, age: f64) -> f64 {
 async fn a_fusion_joins_what_was_found_and_what_is_stated_and_is_written_beside_its_part() {
     let mut world = World::new().await.and_folder("disk");
     let running = world.start();
-    let phantom = Phantom::new(1);
-    let study = phantom.study();
-    world.send(&phantom.files()).await;
-    world.wait_for_jobs(&study, &[JobState::Done]).await;
+    let study = analysed(&world).await;
 
     let values = [("level", -0.3), ("age", -1.5)];
     let job = asked(&running.handle, &study, &values).await;
@@ -133,10 +138,7 @@ async fn what_is_no_fusion_or_no_study_is_refused() {
 async fn values_that_are_taken_back_are_asked_anew_and_the_last_word_stands() {
     let mut world = World::new().await;
     let running = world.start();
-    let phantom = Phantom::new(1);
-    let study = phantom.study();
-    world.send(&phantom.files()).await;
-    world.wait_for_jobs(&study, &[JobState::Done]).await;
+    let study = analysed(&world).await;
     let part = in_force(&world, &study, "bright").await.remove(0);
 
     for age in [-1.5, -2.5, -1.5] {
@@ -152,10 +154,7 @@ async fn values_that_are_taken_back_are_asked_anew_and_the_last_word_stands() {
 async fn many_who_ask_at_once_ask_once_and_of_two_words_one_is_last() {
     let mut world = World::new().await;
     let running = world.start();
-    let phantom = Phantom::new(1);
-    let study = phantom.study();
-    world.send(&phantom.files()).await;
-    world.wait_for_jobs(&study, &[JobState::Done]).await;
+    let study = analysed(&world).await;
 
     let same = (0..8).map(|_| {
         let (handle, study) = (running.handle.clone(), study.clone());

@@ -6,7 +6,7 @@ use ledger::{JobState, Outcome, RejectionReason, ResultRow};
 use pipeline::{Part, ReviewDecision, ReviewOrder};
 
 use crate::{
-    fusion::{answer, asked, expected, fusions, has_findings, in_force, not_analysed, probability},
+    fusion::{analysed, answer, asked, expected, fusions, has_findings, in_force, not_analysed, probability},
     phantom::Phantom,
     review::{doctor, key},
     world::{Running, World, copy_package, registry_of, stays, variant},
@@ -75,10 +75,7 @@ async fn late_slices_bring_a_new_fusion_too() {
 async fn what_a_doctor_rejects_goes_into_no_fusion_until_he_takes_it_back() {
     let mut world = World::new().await.and_folder("disk");
     let running = world.start();
-    let phantom = Phantom::new(1);
-    let study = phantom.study();
-    world.send(&phantom.files()).await;
-    world.wait_for_jobs(&study, &[JobState::Done]).await;
+    let study = analysed(&world).await;
     asked(&running.handle, &study, &[("level", 0.0), ("age", -1.0)]).await;
     let first = answer(&world, &study, has_findings).await;
     let part = in_force(&world, &study, "bright").await.remove(0);
@@ -135,10 +132,7 @@ async fn a_part_that_could_not_analyse_the_study_says_why() {
     copy_package("tide", &models.join("tide"), &[]);
     copy_package("joined", &models.join("joined"), &[]);
     let running = world.start_with(registry_of(&models));
-    let phantom = Phantom::new(1);
-    let study = phantom.study();
-    world.send(&phantom.files()).await;
-    world.wait_for_jobs(&study, &[JobState::Done]).await;
+    let study = analysed(&world).await;
     asked(&running.handle, &study, &[("level", 0.0), ("age", -1.0)]).await;
     let begins = "bright was not analysed: ";
     answer(&world, &study, |row| {
