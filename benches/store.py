@@ -4,10 +4,12 @@
 The sender replays streams that were cut into PDUs before the clock starts, with one C-STORE outstanding on each
 association and TCP_NODELAY on, so that it is not what is measured (dcmsend stalls by itself). Timed: from the first
 association request to the last release. Every receiver starts afresh for each measurement, with an empty folder, and
-every instance is counted afterwards; it is left alone for a second first, so that what a receiver does once in its life
-(ours lays out its journal) is not in every measurement. Files are emptied, and deleted at the end only: for some
-minutes ext4 does not use a deleted inode again but passes over it one by one, and whoever came next would pay for that.
-A second run at once pays for the first one's end: leave six minutes between two. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits 40 ms.
+every instance is counted afterwards; it is left alone first until it has written nothing for half a second, so that what
+a receiver does once in its life (ours lays out its journal) is not in every measurement. Nobody is to pay for whoever came
+before: files are emptied, and deleted at the end only, and each folder is put into a block group of its own (chattr +T)
+where that is possible, because for some minutes ext4 does not use a deleted inode again but passes over it one by one;
+and the page cache is emptied first where we may. Orthanc and DCMTK run with TCP_NODELAY=1: without it each answer waits
+40 ms.
 
   process   ours, storescp --fork +B and the storescp of dicom-rs, none flushes
   power     ours (durability = "power") and storescp with file and folder flushed at each close (durable_close.c), and
@@ -37,7 +39,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
 MR, EXPLICIT = b"1.2.840.10008.5.1.4.1.1.4", b"1.2.840.10008.1.2.1"
-SETTLE_SECONDS = 1
+QUIET_SECONDS = 0.5
 SIZES = {"132 kB": (256, 256, 1), "525 kB": (512, 512, 1)}
 LARGE = {"200 MB": (512, 512, 400)}
 
@@ -209,13 +211,21 @@ class Receiver:
         while time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
-                time.sleep(SETTLE_SECONDS)
-                return
+                return self.settle(end)
             except OSError:
                 if self.process.poll() is not None:
                     break
                 time.sleep(0.02)
         raise SystemExit(f"{self.kind} does not listen; see its log")
+
+    def settle(self, end):
+        """Until its folder has not grown for a while."""
+        before = -1
+        while before != (now := allocated(self.folder)):
+            if time.monotonic() > end:
+                raise SystemExit(f"{self.kind} goes on writing though nobody sends")
+            before = now
+            time.sleep(QUIET_SECONDS)
 
     def held(self):
         if self.kind == "orthanc":
@@ -236,6 +246,11 @@ class Receiver:
             os.killpg(self.process.pid, 9)
             self.process.wait()
         self.log.close()
+
+
+def allocated(folder):
+    """Bytes on the disk below a folder."""
+    return sum(os.stat(os.path.join(below, name)).st_blocks * 512 for below, _, names in os.walk(folder) for name in names)
 
 
 def measure(kind, uids, shape, associations, options):
@@ -275,6 +290,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="fail when a bar is missed")
     options = parser.parse_args()
     options.scratch = tempfile.mkdtemp(dir=options.scratch)
+    leave_nothing_behind(options.scratch)
     options.shim = os.path.join(options.scratch, "durable_close.so")
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", options.shim, str(HERE / "durable_close.c"), "-ldl"], check=True)
     try:
@@ -283,6 +299,16 @@ def main():
         shutil.rmtree(options.scratch)
     if missed and options.check:
         sys.exit(f"missed: {', '.join(missed)}")
+
+
+def leave_nothing_behind(scratch):
+    """See above; whoever may not or need not does without."""
+    subprocess.run(["chattr", "+T", scratch], stderr=subprocess.DEVNULL, check=False)
+    os.sync()
+    try:
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n", encoding="ascii")
+    except OSError:
+        print("the page cache cannot be emptied: not root, or a container")
 
 
 def compare(options):
