@@ -21,13 +21,13 @@ use crate::outcome::InstanceKey;
 pub(crate) struct Layout {
     root: PathBuf,
     next_temporary: AtomicU64,
-    /// Whether the file system has files without a name.
-    nameless: bool,
+    /// How files get their names that have none; `None` where the file system has no such files.
+    naming: Option<Naming>,
 }
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), next_temporary: AtomicU64::new(0), nameless: false }
+        Self { root: root.to_owned(), next_temporary: AtomicU64::new(0), naming: None }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -63,21 +63,23 @@ impl Layout {
     /// When the folder cannot be used at all.
     pub(crate) fn prefer_nameless(&mut self) -> io::Result<()> {
         let path = self.next_path();
-        let linked = nameless_in(&self.temporary()).and_then(|file| name(&file, &path));
-        self.nameless = linked.is_ok();
-        match linked {
-            Ok(()) => fs::remove_file(path),
-            Err(error) => {
-                tracing::debug!(%error, "the spool's file system has no files without a name");
-                Ok(())
+        for naming in [Naming::Descriptor, Naming::Process] {
+            match nameless_in(&self.temporary()).and_then(|file| naming.name(&file, &path)) {
+                Ok(()) => {
+                    self.naming = Some(naming);
+                    return fs::remove_file(path);
+                }
+                Err(error) => tracing::debug!(%error, ?naming, "files without a name cannot be named so"),
             }
         }
+        Ok(())
     }
 
     /// A file that disappears unless it is put somewhere.
     pub(crate) fn new_temporary(&self) -> io::Result<Temporary> {
-        if self.nameless {
-            return nameless_in(&self.temporary()).map(|file| Temporary::nameless(file, self.next_path()));
+        if let Some(naming) = self.naming {
+            let file = nameless_in(&self.temporary())?;
+            return Ok(Temporary::nameless(file, naming, self.next_path()));
         }
         let path = self.next_path();
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -86,11 +88,13 @@ impl Layout {
 
     /// The same, near the place that it is for.
     pub(crate) fn new_near(&self, target: &Path) -> io::Result<Temporary> {
-        let Some(folder) = target.parent().filter(|_| self.nameless) else { return self.new_temporary() };
+        let (Some(folder), Some(naming)) = (target.parent(), self.naming) else {
+            return self.new_temporary();
+        };
         for _ in 0..TRIES {
             match nameless_in(folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder)?,
-                made => return made.map(|file| Temporary::nameless(file, self.next_path())),
+                made => return made.map(|file| Temporary::nameless(file, naming, self.next_path())),
             }
         }
         Err(io::ErrorKind::NotFound.into())
@@ -125,10 +129,27 @@ fn nameless_in(folder: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(folder, flags, Mode::from_raw_mode(0o666))?.into())
 }
 
-/// Gives a file that has none its name, unless that is taken.
-fn name(file: &File, path: &Path) -> io::Result<()> {
-    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+/// How a file gets its name that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// By its descriptor: Linux 6.10, and before that with CAP_DAC_READ_SEARCH alone.
+    Descriptor,
+    /// By way of the process's list of descriptors.
+    Process,
+}
+
+impl Naming {
+    /// Gives the file its name, unless that is taken.
+    fn name(self, file: &File, path: &Path) -> io::Result<()> {
+        let named = match self {
+            Self::Descriptor => rustix::fs::linkat(file, "", CWD, path, AtFlags::EMPTY_PATH),
+            Self::Process => {
+                let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW)
+            }
+        };
+        Ok(named?)
+    }
 }
 
 /// Says whether a file took its place.
@@ -148,8 +169,8 @@ pub(crate) struct Temporary {
 /// What the path of a temporary file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
-    /// What it could be called.
-    Free,
+    /// What it could be called; it has none yet.
+    Free(Naming),
     /// Where it lies for now.
     Temporary,
     /// Nothing any more: the file is in its place.
@@ -157,8 +178,8 @@ enum Name {
 }
 
 impl Temporary {
-    fn nameless(file: File, path: PathBuf) -> Self {
-        Self { file, path, state: Name::Free }
+    fn nameless(file: File, naming: Naming, path: PathBuf) -> Self {
+        Self { file, path, state: Name::Free(naming) }
     }
 
     fn named(file: File, path: PathBuf) -> Self {
@@ -184,7 +205,7 @@ impl Temporary {
 
     fn try_place(&self, target: &Path) -> io::Result<()> {
         match self.state {
-            Name::Free => name(&self.file, target),
+            Name::Free(naming) => naming.name(&self.file, target),
             Name::Temporary | Name::Given => {
                 Ok(rustix::fs::renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE)?)
             }
@@ -194,8 +215,8 @@ impl Temporary {
     /// Moves the file to `target`, whatever is there.
     pub(crate) fn replace(&mut self, target: &Path) -> io::Result<()> {
         make_folder_of(target)?;
-        if self.state == Name::Free {
-            name(&self.file, &self.path)?;
+        if let Name::Free(naming) = self.state {
+            naming.name(&self.file, &self.path)?;
             self.state = Name::Temporary;
         }
         fs::rename(&self.path, target)?;
