@@ -19,6 +19,7 @@ use crate::{
     frames,
     head::{self, Head, HeadError},
     patient::Patient,
+    sparse::sparse,
     uid::{BadUid, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, Uid},
 };
 
@@ -50,6 +51,7 @@ pub struct Header {
     pub facts: Facts,
 }
 
+sparse! {
 /// Everything of a header that may be missing: empty text, no number.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -125,6 +127,7 @@ pub struct Facts {
     pub images_in_series: Option<u32>,
     /// Images in Acquisition (0020,1002).
     pub images_in_acquisition: Option<u32>,
+}
 }
 
 impl Header {

@@ -20,6 +20,7 @@ mod regular;
 mod rle;
 mod scan;
 mod series;
+mod sparse;
 mod split;
 mod uid;
 mod volume;

@@ -6,13 +6,15 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use serde::{Deserialize, Serialize};
 
-use crate::{attribute, charset::Charset};
+use crate::{attribute, charset::Charset, sparse::sparse};
 
+sparse! {
 /// The patient of an instance as it says so itself; empty where it says nothing.
 ///
 /// Equality of [`Patient::identity`] decides whether two instances belong to one person.
 /// `Debug` shows no value, so that a log line cannot carry one.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Patient {
     /// Patient ID (0010,0020).
     pub id: String,
@@ -28,6 +30,7 @@ pub struct Patient {
     pub age_years: Option<f64>,
     /// Patient's Weight (0010,1030) in kilograms.
     pub weight_kg: Option<f64>,
+}
 }
 
 /// What must agree within a study before anything is written for it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imaging::{Header, SeriesUid, SopInstanceUid, StudyUid};
+use imaging::{Header, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, Uid};
 
 use crate::db::{Record, Row, Tx, sql};
 use crate::intake::NewInstance;
@@ -74,7 +74,7 @@ pub(crate) async fn known(
 
 /// Adds a batch; gives the UIDs of those that were not there before.
 pub(crate) async fn insert(tx: &mut Tx, batch: &[&NewInstance]) -> Result<BTreeSet<SopInstanceUid>, Error> {
-    let rows = batch.iter().map(|instance| as_json(instance)).collect::<Result<Vec<_>, Error>>()?;
+    let rows: Vec<Columns<'_>> = batch.iter().map(|new| columns(new)).collect();
     let statement = sql(tx.dialect().insert_instances).bind_json(&rows)?;
     tx.rows(statement).await?.iter().map(|row| row.parsed("sop_instance_uid")).collect()
 }
@@ -97,20 +97,33 @@ pub(crate) async fn replace(tx: &mut Tx, new: &NewInstance) -> Result<(), Error>
 }
 
 /// The columns in the order that `Dialect::insert_instances` reads them.
-fn as_json(new: &NewInstance) -> Result<serde_json::Value, Error> {
-    let header = serde_json::to_string(&new.header).map_err(Error::Json)?;
-    Ok(serde_json::json!([
-        new.header.sop_instance,
-        new.header.study,
-        new.header.series,
-        new.header.sop_class,
-        new.header.transfer_syntax,
-        new.digest,
+type Columns<'a> = (
+    &'a SopInstanceUid,
+    &'a StudyUid,
+    &'a SeriesUid,
+    &'a SopClassUid,
+    &'a Uid,
+    &'a str,
+    u64,
+    &'a Header,
+    AssociationId,
+    Millis,
+);
+
+fn columns(new: &NewInstance) -> Columns<'_> {
+    let header = &new.header;
+    (
+        &header.sop_instance,
+        &header.study,
+        &header.series,
+        &header.sop_class,
+        &header.transfer_syntax,
+        &new.digest,
         new.size_bytes,
         header,
         new.association,
         new.arrived_at,
-    ]))
+    )
 }
 
 fn read_known(row: &Row) -> Result<(SopInstanceUid, Known), Error> {

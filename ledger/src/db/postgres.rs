@@ -45,7 +45,7 @@ pub(super) static DIALECT: Dialect = Dialect {
         insert into instance (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax_uid,
                               digest, size_bytes, header, association_id, arrived_at)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
-               value ->> 5, (value ->> 6)::bigint, value ->> 7, value ->> 8, (value ->> 9)::bigint
+               value ->> 5, (value ->> 6)::bigint, (value -> 7)::text, value ->> 8, (value ->> 9)::bigint
         from json_array_elements($1::json)
         on conflict (sop_instance_uid) do nothing
         returning sop_instance_uid",

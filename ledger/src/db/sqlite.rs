@@ -56,7 +56,7 @@ pub(super) static DIALECT: Dialect = Dialect {
         insert into instance (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax_uid,
                               digest, size_bytes, header, association_id, arrived_at)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
-               value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9
+               value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9
         from json_each($1)
         where true
         on conflict (sop_instance_uid) do nothing
