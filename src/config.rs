@@ -191,6 +191,7 @@ pub(crate) struct Database {
 pub(crate) struct Spool {
     pub(crate) url: String,
     pub(crate) min_free_bytes: ByteSize,
+    pub(crate) journal_bytes: ByteSize,
 }
 
 /// A provider of sign-ins.

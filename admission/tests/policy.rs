@@ -27,6 +27,7 @@ impl House {
         let spool = Spool::open(SpoolConfig {
             durability: spool::Durability::Process,
             min_free_bytes: 0,
+            journal_bytes: 48 << 20,
             same_uid,
             ..SpoolConfig::new(folder.path().join("spool"), folder.path().join("quarantine"))
         });

@@ -4,7 +4,7 @@
 //!         [--durability power|process] [--min-free-bytes N] [--commitment-peer TITLE@HOST:PORT]
 //!         [--tls-listen A --tls-cert F --tls-key F [--tls-ca F [--tls-client optional]]]
 //!         [--same-uid replace] [--user NAME:PASSCODE]
-//!         [--token-key FILE] [--journal-segment-bytes N]
+//!         [--token-key FILE] [--journal-bytes N]
 //!
 //! SIGTERM or Ctrl-C end it in order. Port 0 picks a free one; `DIR/ports` tells which.
 
@@ -47,7 +47,10 @@ async fn main() -> Result<(), Failure> {
     let process = arguments.get("durability") == Some("process");
     let spool = Spool::open(SpoolConfig {
         durability: if process { Durability::Process } else { Durability::Power },
-        journal_segment_bytes: arguments.get("journal-segment-bytes").map(str::parse).transpose()?,
+        journal_bytes: match arguments.get("journal-bytes") {
+            Some(bytes) => bytes.parse()?,
+            None => SpoolConfig::JOURNAL_BYTES,
+        },
         min_free_bytes: arguments.get("min-free-bytes").map(str::parse).transpose()?.unwrap_or(64 << 20),
         same_uid: if arguments.get("same-uid") == Some("replace") {
             SameUid::Replace

@@ -34,13 +34,16 @@ pub struct SpoolConfig {
     pub same_uid: SameUid,
     /// Below this much free space nothing is accepted.
     pub min_free_bytes: u64,
-    /// Size of a segment of the intake journal; `None` for the usual one. Small ones are for tests.
-    pub journal_segment_bytes: Option<u64>,
+    /// Size of the intake journal under power durability: so much comes in at the disk's pace before its files
+    /// have to follow, and so much a start after a crash reads at most.
+    pub journal_bytes: u64,
 }
 
 impl SpoolConfig {
     /// Free space that is left to others when nothing else is said.
     pub const MIN_FREE_BYTES: u64 = 1 << 30;
+    /// A CT study of two thousand slices.
+    pub const JOURNAL_BYTES: u64 = 1 << 30;
 
     pub fn new(root: impl AsRef<Path>, quarantine: impl AsRef<Path>) -> Self {
         Self {
@@ -49,7 +52,7 @@ impl SpoolConfig {
             durability: Durability::default(),
             same_uid: SameUid::default(),
             min_free_bytes: Self::MIN_FREE_BYTES,
-            journal_segment_bytes: None,
+            journal_bytes: Self::JOURNAL_BYTES,
         }
     }
 }

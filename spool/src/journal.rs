@@ -10,7 +10,7 @@
 //! A segment is used again when its files are on the disk *and* the ledger has recorded its
 //! instances. So after a crash the segments name every instance that the ledger may lack,
 //! and hold every file that the disk may lack: the start is bounded by their size
-//! (at most [`SEGMENTS_MAX`]), not by the spool's.
+//! (`spool.journal_bytes`), not by the spool's.
 //!
 //! A thread of its own, the keeper, does what takes long: it makes segments ready before they
 //! are needed and brings files to the disk. Intake waits for it only when it is far behind.
@@ -34,6 +34,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use disk::PAGE_BYTES;
 pub(crate) use keeper::spawn_keeper;
 pub(crate) use leftovers::Leftovers;
 pub(crate) use segment::{Draft, PAYLOAD_BYTES_MAX};
@@ -43,12 +44,13 @@ use crate::{config::Durability, outcome::InstanceKey, space::Space};
 
 /// Segments on the disk: the one in use, those that wait for the disk or the ledger, and those that are
 /// ready. When none is ready, intake waits.
-const SEGMENTS_MAX: usize = 12;
-const PROCESS_SEGMENTS_MAX: usize = 3;
+const SEGMENTS_MAX: u64 = 32;
+/// One in use, one that waits, one that is ready.
+const SEGMENTS_MIN: usize = 3;
+/// Room for at least one long record.
+const SEGMENT_BYTES_MIN: u64 = 2 << 20;
 /// How long intake waits for a segment before it gives up on an instance.
 const SEGMENT_WAIT: Duration = Duration::from_secs(30);
-/// All of them hold a large study, which comes in at the journal's pace; its files follow at the disk's.
-const POWER_SEGMENT_BYTES: u64 = 32 << 20;
 const PROCESS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Proof that an instance is in the journal until the ledger has it.
@@ -94,6 +96,12 @@ struct State {
     closed: bool,
 }
 
+/// Size and number of the segments of a journal of `bytes`.
+fn segments_of(bytes: u64) -> (u64, usize) {
+    let each = (bytes / SEGMENTS_MAX).max(SEGMENT_BYTES_MIN).next_multiple_of(PAGE_BYTES as u64);
+    (each, usize::try_from(bytes / each).unwrap_or(usize::MAX).max(SEGMENTS_MIN))
+}
+
 impl Journal {
     /// Starts an empty journal in `folder`, beside what [`Leftovers::read`] found there; what of it holds
     /// nothing is used again.
@@ -101,18 +109,18 @@ impl Journal {
         folder: &Path,
         durability: Durability,
         space: Space,
-        segment_bytes: Option<u64>,
+        power_bytes: u64,
         after: &mut Leftovers,
     ) -> io::Result<Self> {
-        let (usual_bytes, segments_max) = match durability {
-            Durability::Power => (POWER_SEGMENT_BYTES, SEGMENTS_MAX),
-            Durability::Process => (PROCESS_SEGMENT_BYTES, PROCESS_SEGMENTS_MAX),
+        let (segment_bytes, segments_max) = match durability {
+            Durability::Power => segments_of(power_bytes),
+            Durability::Process => (PROCESS_SEGMENT_BYTES, SEGMENTS_MIN),
         };
         let journal = Self {
             folder: folder.to_owned(),
             durability,
             space,
-            segment_bytes: segment_bytes.unwrap_or(usual_bytes),
+            segment_bytes,
             sequence: AtomicU64::new(after.sequence + 1),
             state: Mutex::new(State {
                 active: None,
@@ -310,5 +318,26 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: u64, expect: (u64, usize)) {
+        assert_eq!(segments_of(bytes), expect);
+        assert!(
+            expect.0 > Segment::first_offset() + Segment::bytes_with(PAYLOAD_BYTES_MAX),
+            "room for a record"
+        );
+    }
+
+    #[test]
+    fn a_journal_has_some_thirty_segments_and_each_of_them_holds_a_long_record() {
+        check(1 << 30, (32 << 20, 32));
+        check(48 << 20, (2 << 20, 24));
+        check(0, (2 << 20, 3));
     }
 }

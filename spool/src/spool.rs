@@ -269,7 +269,7 @@ fn open_journal(layout: &Layout, config: &SpoolConfig, root: &File) -> io::Resul
         &layout.journal(),
         config.durability,
         Space::new(&config.root, config.min_free_bytes),
-        config.journal_segment_bytes,
+        config.journal_bytes,
         &mut leftovers,
     )?;
     Ok((Arc::new(journal), leftovers))

@@ -42,7 +42,7 @@ fn config(folder: &Path, durability: Durability) -> SpoolConfig {
     SpoolConfig {
         durability,
         min_free_bytes: 0,
-        journal_segment_bytes: Some(4 << 20),
+        journal_bytes: 48 << 20,
         ..SpoolConfig::new(folder.join("spool"), folder.join("quarantine"))
     }
 }
@@ -367,6 +367,9 @@ fn a_clean_end_leaves_nothing_to_replay() {
 }
 
 /// The segments of the journal by name.
+/// Segments that the journal of these tests has.
+const SEGMENTS: usize = 24;
+
 fn segments(folder: &Path) -> BTreeSet<OsString> {
     let journal = fs::read_dir(folder.join("spool/journal")).unwrap();
     journal.map(|entry| entry.unwrap().file_name()).collect()
@@ -376,7 +379,7 @@ fn segments(folder: &Path) -> BTreeSet<OsString> {
 fn a_start_finds_the_journal_that_the_last_one_laid_out() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Power);
-    while segments(folder.path()).len() < 12 {
+    while segments(folder.path()).len() < SEGMENTS {
         std::thread::yield_now();
     }
     let kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
@@ -411,7 +414,7 @@ fn a_start_finds_the_journal_that_the_last_one_laid_out() {
 fn segments_of_a_process_that_died_are_used_again_once_reconciled() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Power);
-    while segments(folder.path()).len() < 12 {
+    while segments(folder.path()).len() < SEGMENTS {
         std::thread::yield_now();
     }
     let _kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
@@ -445,8 +448,7 @@ fn a_deleted_instance_does_not_come_back() {
 #[test]
 fn without_room_for_the_journal_the_spool_opens_and_takes_nothing_in() {
     let folder = TempDir::new().unwrap();
-    let config =
-        SpoolConfig { journal_segment_bytes: Some(1 << 60), ..config(folder.path(), Durability::Power) };
+    let config = SpoolConfig { journal_bytes: 1 << 60, ..config(folder.path(), Durability::Power) };
     let spool = Spool::open(config).unwrap();
     for _ in 0..2 {
         let mut incoming = begin(&spool, "1.2.3.4");
@@ -464,13 +466,13 @@ fn without_room_for_the_journal_the_spool_opens_and_takes_nothing_in() {
 fn the_journal_goes_round_when_the_ledger_keeps_up() {
     let folder = TempDir::new().unwrap();
     let spool = open(folder.path(), Durability::Power);
-    for number in 0..60 {
+    for number in 0..150 {
         let instance = format!("1.2.3.4.{number}");
         let kept = kept(receive(&spool, &instance, &dataset(&instance, "P1", 500_000)));
         spool.recorded(kept.receipt);
     }
-    assert_eq!(spool.walk().filter(Result::is_ok).count(), 60);
-    assert!(segments(folder.path()).len() <= 12);
+    assert_eq!(spool.walk().filter(Result::is_ok).count(), 150);
+    assert!(segments(folder.path()).len() <= SEGMENTS);
 }
 
 #[test]

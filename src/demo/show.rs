@@ -84,6 +84,8 @@ fn configuration(
         ("models.allow_demonstration", format!("[\"{MODEL}\"]")),
         ("readiness.quiet_seconds", "1".to_owned()),
         ("limits.requests_per_minute", "6000".to_owned()),
+        // One study of a few megabytes comes in.
+        ("spool.journal_bytes", "\"64MiB\"".to_owned()),
         ("destination", format!("[{}]", destinations.join(","))),
     ];
     let mut set: Vec<_> = ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();

@@ -32,6 +32,7 @@ pub(crate) fn spool(config: &Config) -> SpoolConfig {
             config::SameUid::Replace => SameUid::Replace,
         },
         min_free_bytes: config.spool.min_free_bytes.0,
+        journal_bytes: config.spool.journal_bytes.0,
         ..SpoolConfig::new(config.spool_dir(), config.quarantine_dir())
     }
 }

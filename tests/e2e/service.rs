@@ -125,6 +125,8 @@ impl Site {
             .expect("a file in our folder");
         command
             .arg("serve")
+            // Tests share one disk, and none sends that much.
+            .env("OVERREAD__SPOOL__JOURNAL_BYTES", "64MiB")
             .envs(environment.iter().copied())
             .current_dir(self.path())
             .stdin(Stdio::null())

@@ -94,6 +94,7 @@ impl TestApp {
         let mut config = SpoolConfig::new(&spool_root, folder.path().join("quarantine"));
         config.durability = spool::Durability::Process;
         config.min_free_bytes = 1;
+        config.journal_bytes = 48 << 20;
         let spool = Spool::open(config).unwrap();
         let clock = Arc::new(AtomicI64::new(START.0));
         let shutdown = CancellationToken::new();

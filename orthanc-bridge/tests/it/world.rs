@@ -37,6 +37,7 @@ impl World {
         let config = SpoolConfig {
             durability: spool::Durability::Process,
             min_free_bytes: 0,
+            journal_bytes: 48 << 20,
             ..SpoolConfig::new(folder.path().join("spool"), folder.path().join("quarantine"))
         };
         Self { ledger, spool: Spool::open(config).unwrap(), _folder: folder }

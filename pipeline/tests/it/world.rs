@@ -49,6 +49,7 @@ impl World {
         let spool_config = SpoolConfig {
             durability: spool::Durability::Process,
             min_free_bytes: 0,
+            journal_bytes: 48 << 20,
             ..SpoolConfig::new(folder.join("spool"), folder.join("quarantine"))
         };
         let mut config = PipelineConfig::new(

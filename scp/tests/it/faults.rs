@@ -143,7 +143,7 @@ impl Small {
         let folder = TempDir::new().unwrap();
         let inside = folder.path().to_str().unwrap().to_owned();
         let script = format!(
-            "mount -t tmpfs -o size={megabytes}m none {inside} && exec {} --dir {inside} --durability power --min-free-bytes {min_free} --journal-segment-bytes 8388608",
+            "mount -t tmpfs -o size={megabytes}m none {inside} && exec {} --dir {inside} --durability power --min-free-bytes {min_free} --journal-bytes 100663296",
             example().display()
         );
         let mut command = Command::new("unshare");
