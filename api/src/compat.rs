@@ -86,18 +86,23 @@ fn also(
     (schemas, documented, handler)
 }
 
-/// Puts the refusals of the contracts' routes into their words.
-pub(crate) async fn speak<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
-where
-    F: Future<Output = Response>,
-{
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let Some(dialect) = route.and_then(Dialect::of) else { return next(request).await };
-    let language = Language::of(request.headers());
-    let response = next(request).await;
-    match response.extensions().get::<Told>().cloned() {
-        Some(told) => dialect.refuse(&told, language, response),
-        None => response,
+/// How a request is to be answered; as it is, where its route is of no contract.
+#[derive(Debug)]
+pub(crate) struct Spoken(Option<(Dialect, Language)>);
+
+impl Spoken {
+    pub(crate) fn of(request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        Self(route.and_then(Dialect::of).map(|dialect| (dialect, Language::of(request.headers()))))
+    }
+
+    /// Puts the refusals of the contracts' routes into their words.
+    pub(crate) fn speak(self, response: Response) -> Response {
+        let told = response.extensions().get::<Told>().cloned();
+        match (self.0, told) {
+            (Some((dialect, language)), Some(told)) => dialect.refuse(&told, language, response),
+            _ => response,
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::{any::Any, panic::AssertUnwindSafe};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
 
 use crate::{
     compat,
@@ -38,17 +39,30 @@ pub(crate) fn around(routes: Router<AppState>, state: &AppState) -> Router<AppSt
     shared.layer(middleware::from_fn_with_state(state.clone(), surround))
 }
 
-/// What every request meets, the outermost first.
+/// What every request meets.
 async fn surround(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let state = &state;
     // Routes that take more say so themselves, further in.
     DefaultBodyLimit::max(state.http.limits.body_bytes).apply(&mut request);
-    let enter = |request| next.run(request);
-    let caught = |request| caught(transport::gate(state, request, enter));
-    let spoken = |request| compat::speak(request, caught);
-    let observed = |request| metrics::observe(request, spoken);
-    let shielded = |request| shield(state, request, observed);
-    request_id::name(request, shielded).await
+    let id = request_id::name(&mut request);
+    let span = id.span(request.method());
+    let shield = Shield::of(&state, &request);
+    let answer = async {
+        let (observed, dialect) = (metrics::Observed::begin(&request), compat::Spoken::of(&request));
+        let admitted = transport::gate(&state, &mut request);
+        let response = caught(async {
+            match admitted {
+                Ok(()) => next.run(request).await,
+                Err(refusal) => refusal.into_response(),
+            }
+        });
+        let response = dialect.speak(response.await);
+        observed.end(&response);
+        response
+    };
+    let mut response = id.serve(answer).instrument(span).await;
+    shield.cover(response.headers_mut());
+    id.mark(&mut response);
+    response
 }
 
 /// The answer, also where making it panics.
@@ -83,26 +97,31 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 /// Tells browsers to guess, frame, send on and keep nothing.
-async fn shield<F>(state: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
-where
-    F: Future<Output = Response>,
-{
-    let docs = request.uri().path().starts_with("/docs");
-    let mut response = next(request).await;
-    let headers = response.headers_mut();
-    let policy = if docs { DOCS_POLICY } else { API_POLICY };
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if !docs {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+#[derive(Debug, Clone, Copy)]
+struct Shield {
+    docs: bool,
+    tls: bool,
+}
+
+impl Shield {
+    fn of(state: &AppState, request: &Request) -> Self {
+        Self { docs: request.uri().path().starts_with("/docs"), tls: state.http.listener == Listener::Tls }
     }
-    if state.http.listener == Listener::Tls {
-        let a_year = HeaderValue::from_static("max-age=31536000");
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, a_year);
+
+    fn cover(self, headers: &mut HeaderMap) {
+        let policy = if self.docs { DOCS_POLICY } else { API_POLICY };
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        if !self.docs {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if self.tls {
+            let a_year = HeaderValue::from_static("max-age=31536000");
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, a_year);
+        }
     }
-    response
 }
 
 #[cfg(test)]

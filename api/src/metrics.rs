@@ -45,29 +45,35 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Counts and times one request under its route.
-pub(crate) async fn observe<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
-where
-    F: Future<Output = Response>,
-{
-    let started = Instant::now();
-    let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let response = next(request).await;
-    let elapsed = started.elapsed();
-    let status = response.status();
-    metrics::counter!("overread_http_requests_total",
-        "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())
-    .increment(1);
-    metrics::histogram!("overread_http_request_seconds", "method" => method, "route" => route.clone())
-        .record(elapsed.as_secs_f64());
-    tracing::debug!(
-        route,
-        status = status.as_u16(),
-        duration_ms = elapsed.as_millis() as u64,
-        "{method} {route} answered {}",
-        status.as_u16()
-    );
-    response
+#[derive(Debug)]
+pub(crate) struct Observed {
+    started: Instant,
+    method: &'static str,
+    route: String,
+}
+
+impl Observed {
+    pub(crate) fn begin(request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+        Self { started: Instant::now(), method: method_label(request.method()), route: route.to_owned() }
+    }
+
+    pub(crate) fn end(self, response: &Response) {
+        let Self { started, method, route } = self;
+        let (elapsed, status) = (started.elapsed(), response.status());
+        tracing::debug!(
+            route,
+            status = status.as_u16(),
+            duration_ms = elapsed.as_millis() as u64,
+            "{method} {route} answered {}",
+            status.as_u16()
+        );
+        metrics::counter!("overread_http_requests_total",
+            "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())
+        .increment(1);
+        metrics::histogram!("overread_http_request_seconds", "method" => method, "route" => route)
+            .record(elapsed.as_secs_f64());
+    }
 }
 
 /// A method is a text that a stranger chooses; a label is not.

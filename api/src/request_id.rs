@@ -7,7 +7,7 @@ use std::fmt;
 
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{HeaderName, HeaderValue, request::Parts},
+    http::{HeaderName, HeaderValue, Method, request::Parts},
     response::Response,
 };
 use tracing::Instrument;
@@ -38,6 +38,21 @@ impl RequestId {
         &self.0
     }
 
+    /// What its log lines stand under.
+    pub(crate) fn span(&self, method: &Method) -> tracing::Span {
+        tracing::info_span!("request", request.id = %self, %method)
+    }
+
+    /// Serves the request under this name.
+    pub(crate) fn serve<F: Future<Output = Response>>(&self, answer: F) -> impl Future<Output = Response> {
+        CURRENT.scope(self.clone(), answer)
+    }
+
+    /// Tells the caller.
+    pub(crate) fn mark(&self, response: &mut Response) {
+        response.headers_mut().insert(HEADER, self.header_value());
+    }
+
     fn header_value(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("a request id holds letters, digits, '-', '_' and '.' only")
     }
@@ -64,17 +79,11 @@ pub(crate) fn same<F: Future>(work: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(id, work).in_current_span()
 }
 
-/// Names the request, and serves it under that name.
-pub(crate) async fn name<F>(mut request: Request, next: impl FnOnce(Request) -> F) -> Response
-where
-    F: Future<Output = Response>,
-{
+/// Names the request.
+pub(crate) fn name(request: &mut Request) -> RequestId {
     let id = request.headers().get(HEADER).and_then(RequestId::sane).unwrap_or_else(RequestId::made);
-    let span = tracing::info_span!("request", request.id = %id, method = %request.method());
     request.extensions_mut().insert(id.clone());
-    let mut response = CURRENT.scope(id.clone(), next(request)).instrument(span).await;
-    response.headers_mut().insert(HEADER, id.header_value());
-    response
+    id
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestId {

@@ -8,12 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use axum::{
     extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, header},
-    response::{IntoResponse, Response},
 };
 
 use crate::{
     config::{HttpConfig, Listener, Plain},
-    error::{ApiError, Code},
+    error::{ApiError, ApiResult, Code},
     state::AppState,
 };
 
@@ -27,24 +26,13 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 /// Lets a request through when nobody on the way could have read it.
-pub(crate) async fn gate<F>(
-    state: &AppState,
-    mut request: Request,
-    next: impl FnOnce(Request) -> F,
-) -> Response
-where
-    F: Future<Output = Response>,
-{
+pub(crate) fn gate(state: &AppState, request: &mut Request) -> ApiResult<()> {
     let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() else {
-        return ApiError::internal("the listener does not tell the peer's address").into_response();
+        return Err(ApiError::internal("the listener does not tell the peer's address"));
     };
-    match admit(&state.http, peer.ip().to_canonical(), request.headers()) {
-        Ok(client) => {
-            request.extensions_mut().insert(client);
-            next(request).await
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+    let client = admit(&state.http, peer.ip().to_canonical(), request.headers())?;
+    request.extensions_mut().insert(client);
+    Ok(())
 }
 
 fn admit(config: &HttpConfig, peer: IpAddr, headers: &HeaderMap) -> Result<ClientAddress, ApiError> {
