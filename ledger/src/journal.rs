@@ -33,6 +33,9 @@ const PAGES: usize = (16 << 20) / PAGE_BYTES;
 const WRITERS: usize = 8;
 /// Between two transactions, so that each has many calls.
 const APPLY_EVERY: Duration = Duration::from_millis(50);
+/// Between two transactions that are flushed. Each flush of the database holds up the writes of calls for some
+/// milliseconds; what it has unflushed is in the journal, and added again should the power fail.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Calls of one transaction.
 const ROWS_AT_ONCE: usize = 4000;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -142,12 +145,13 @@ impl Ledger {
         let known = sql("select applied from call_journal where journal_id = $1").bind(file.id.to_string());
         let known: Option<Applied> = self.db.record(known).await.map_err(JournalError::Database)?;
         let mut applied = known.map_or(0, |known| known.0);
+        let place = Place { db: &self.db, key, file: &file };
         left.retain(|batch| batch.number > applied);
         left.sort_by_key(|batch| batch.number);
         for batches in left.chunks(ROWS_AT_ONCE) {
             let rows = batches.iter().flat_map(|batch: &Leftover| &batch.rows);
             let last = batches.last().map_or(applied, |batch| batch.number);
-            add(&self.db, key, &file, rows, last).await.map_err(JournalError::Database)?;
+            place.add(rows, last, Commit::Flushed).await.map_err(JournalError::Database)?;
             applied = last;
         }
         if !left.is_empty() {
@@ -158,20 +162,39 @@ impl Ledger {
     }
 }
 
-/// Rows and how far they bring the database, in one transaction.
-async fn add<'a>(
-    db: &Db,
-    key: &AuditKey,
-    file: &JournalFile,
-    rows: impl IntoIterator<Item = &'a NewAudit>,
-    last: u64,
-) -> Result<(), Error> {
-    let mut tx = db.begin().await?;
-    let statement = sql("insert into call_journal (journal_id, applied) values ($1, $2)
-          on conflict (journal_id) do update set applied = excluded.applied");
-    tx.execute(statement.bind(file.id.to_string()).bind(i64::try_from(last).unwrap_or(i64::MAX))).await?;
-    audit::append_all(&mut tx, key, rows).await?;
-    tx.commit().await
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    Flushed,
+    /// A power cut may undo it, and the journal must keep what it holds.
+    Unflushed,
+}
+
+/// Where the rows of a journal go.
+struct Place<'a> {
+    db: &'a Db,
+    key: &'a AuditKey,
+    file: &'a JournalFile,
+}
+
+impl Place<'_> {
+    /// Rows and how far they bring the database, in one transaction.
+    async fn add<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a NewAudit>,
+        last: u64,
+        commit: Commit,
+    ) -> Result<(), Error> {
+        let mut tx = match commit {
+            Commit::Flushed => self.db.begin().await?,
+            Commit::Unflushed => self.db.begin_unflushed().await?,
+        };
+        let statement = sql("insert into call_journal (journal_id, applied) values ($1, $2)
+              on conflict (journal_id) do update set applied = excluded.applied");
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
+        tx.execute(statement.bind(self.file.id.to_string()).bind(last)).await?;
+        audit::append_all(&mut tx, self.key, rows).await?;
+        tx.commit().await
+    }
 }
 
 impl CallJournal {
@@ -182,7 +205,7 @@ impl CallJournal {
             return Ok(Some(row));
         }
         let (answer, answered) = oneshot::channel();
-        {
+        let is_awaited = {
             let mut queue = self.0.lock();
             if queue.failure.is_some() || queue.closed {
                 return Ok(Some(row));
@@ -190,9 +213,12 @@ impl CallJournal {
             if queue.waiting() == WAITING_MAX {
                 return Err(Error::TrailBehind);
             }
-            queue.push(Noted { row, line, answer });
+            queue.push(Noted { row, line, since: std::time::Instant::now(), answer });
+            queue.is_awaited()
+        };
+        if !is_awaited {
+            self.0.work.notify_one();
         }
-        self.0.work.notify_one();
         match answered.await {
             Ok(Ok(())) => Ok(None),
             Ok(Err(kind)) => Err(Error::Journal(kind.into())),
@@ -222,7 +248,7 @@ impl Shared {
         let mut buffer = Pages::zeroed(file::pages_of(ROWS_BYTES_MAX) * PAGE_BYTES);
         while let Some(batch) = self.next_batch() {
             let lines = batch.noted.iter().map(|noted| noted.line.as_slice());
-            let written = self.file.write(&mut buffer, batch.page, batch.number, lines, &self.key);
+            let written = self.file.write(&mut buffer, batch.page, batch.number, lines);
             if let Err(error) = &written {
                 tracing::error!(%error, "the journal of calls failed; they are committed one by one from now on");
             }
@@ -239,8 +265,20 @@ impl Shared {
     fn next_batch(&self) -> Option<Batch> {
         let mut queue = self.lock();
         loop {
-            if let Some(batch) = queue.next_batch() {
-                return Some(batch);
+            match queue.patience(std::time::Instant::now()) {
+                Some(left) if !queue.watched => {
+                    queue.watched = true;
+                    queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+                    queue.watched = false;
+                    continue;
+                }
+                // Whoever watches, or comes back from the disk before, takes them.
+                Some(_) => {}
+                None => {
+                    if let Some(batch) = queue.next_batch() {
+                        return Some(batch);
+                    }
+                }
             }
             if queue.closed {
                 return None;
@@ -252,6 +290,7 @@ impl Shared {
     /// Brings the database up to what is written, again and again.
     async fn apply(self: Arc<Self>) {
         let mut earliest = Instant::now();
+        let mut flushed_at = Instant::now();
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(earliest) => {}
@@ -260,8 +299,13 @@ impl Shared {
             let taken = self.lock().take_written(ROWS_AT_ONCE);
             match taken {
                 Some((last, batches)) => {
-                    self.apply_batches(last, &batches).await;
+                    let is_time = flushed_at.elapsed() >= FLUSH_EVERY || self.lock().is_crowded();
+                    let commit = if is_time { Commit::Flushed } else { Commit::Unflushed };
+                    self.apply_batches(last, &batches, commit).await;
                     earliest = Instant::now() + APPLY_EVERY;
+                    if is_time {
+                        flushed_at = Instant::now();
+                    }
                 }
                 None if self.lock().closed => return,
                 None => self.written.notified().await,
@@ -270,10 +314,11 @@ impl Shared {
     }
 
     /// Until it succeeds: these calls were answered.
-    async fn apply_batches(&self, last: u64, batches: &[Written]) {
+    async fn apply_batches(&self, last: u64, batches: &[Written], commit: Commit) {
+        let place = Place { db: &self.db, key: &self.key, file: &self.file };
         loop {
             let rows = batches.iter().flat_map(|batch| &batch.rows);
-            match add(&self.db, &self.key, &self.file, rows, last).await {
+            match place.add(rows, last, commit).await {
                 Ok(()) => break,
                 Err(error) => {
                     let cause = &error as &dyn std::error::Error;
@@ -290,7 +335,10 @@ impl Shared {
             tokio::time::sleep(RETRY_AFTER).await;
         }
         self.lock().applied(last, batches);
-        self.work.notify_all();
+        if commit == Commit::Flushed {
+            self.lock().flushed();
+            self.work.notify_all();
+        }
         self.progress.send_replace(Progress { applied: last, failed: None });
     }
 

@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::file::{ROWS_BYTES_MAX, pages_of};
 use crate::NewAudit;
 
+/// On a disk that flushes sooner than this, those who come meanwhile are written together when the disk is
+/// free: fewer writes, and a tenth of the work. On a slower one they are written at the same time.
+const PATIENCE: Duration = Duration::from_micros(400);
+
 /// A row that somebody waits for.
 #[derive(Debug)]
 pub(super) struct Noted {
     pub(super) row: NewAudit,
     pub(super) line: Vec<u8>,
+    pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<(), io::ErrorKind>>,
 }
 
@@ -45,6 +51,12 @@ pub(super) struct Queue {
     written: BTreeMap<u64, Written>,
     next_page: usize,
     pages_used: usize,
+    /// Batches that are being written.
+    on_their_way: usize,
+    /// Somebody looks here when the oldest row has waited long enough.
+    pub(super) watched: bool,
+    /// Of those, what a power cut would take from the database.
+    pages_unflushed: usize,
     pages: usize,
     /// Set when the disk refused a batch: nothing more is noted here.
     pub(super) failure: Option<io::ErrorKind>,
@@ -61,6 +73,9 @@ impl Queue {
             written: BTreeMap::new(),
             next_page: 1,
             pages_used: 0,
+            on_their_way: 0,
+            watched: false,
+            pages_unflushed: 0,
             pages,
             failure: None,
             closed: false,
@@ -78,6 +93,17 @@ impl Queue {
     /// The last batch that was begun.
     pub(super) fn last(&self) -> u64 {
         self.next - 1
+    }
+
+    /// Somebody will look here by himself, and soon.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.watched && self.on_their_way > 0
+    }
+
+    /// How long the oldest row may still wait for a batch that is on its way, to go with the next one.
+    pub(super) fn patience(&self, now: Instant) -> Option<Duration> {
+        let waited = now.saturating_duration_since(self.waiting.front()?.since);
+        PATIENCE.checked_sub(waited).filter(|left| !left.is_zero() && self.on_their_way > 0)
     }
 
     /// As many rows as one batch holds; none while nobody waits or the file has no room.
@@ -102,6 +128,7 @@ impl Queue {
         self.next_page = page + needed;
         self.pages_used += skipped + needed;
         self.next += 1;
+        self.on_their_way += 1;
         let noted = self.waiting.drain(..count).collect();
         Some(Batch { number: self.next - 1, page, pages: skipped + needed, noted })
     }
@@ -115,6 +142,7 @@ impl Queue {
         let (rows, answers): (Vec<_>, Vec<_>) =
             batch.noted.into_iter().map(|noted| (noted.row, noted.answer)).unzip();
         self.failure = self.failure.or(written.err());
+        self.on_their_way -= 1;
         let rows = if written.is_ok() { rows } else { Vec::new() };
         self.written.insert(batch.number, Written { pages: batch.pages, rows });
         answers
@@ -133,10 +161,20 @@ impl Queue {
         (!taken.is_empty()).then_some((last, taken))
     }
 
-    /// The database has these: their pages may be used again.
+    /// The database has these, for as long as the power does not fail.
     pub(super) fn applied(&mut self, last: u64, batches: &[Written]) {
         self.unapplied = last + 1;
-        self.pages_used -= batches.iter().map(|batch| batch.pages).sum::<usize>();
+        self.pages_unflushed += batches.iter().map(|batch| batch.pages).sum::<usize>();
+    }
+
+    /// What was applied is on the disk: its pages may be used again.
+    pub(super) fn flushed(&mut self) {
+        self.pages_used -= std::mem::take(&mut self.pages_unflushed);
+    }
+
+    /// Whether the file is too full to wait with a flush.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.pages_used > self.pages / 2
     }
 
     /// Nobody is answered any more, but with an error.
@@ -161,7 +199,7 @@ mod tests {
             request_id: None,
             detail: json!({}),
         };
-        Noted { row, line: vec![b'x'; bytes], answer: oneshot::channel().0 }
+        Noted { row, line: vec![b'x'; bytes], since: Instant::now(), answer: oneshot::channel().0 }
     }
 
     fn batch(queue: &mut Queue, bytes: usize) -> Option<Batch> {
@@ -182,12 +220,15 @@ mod tests {
         assert_eq!((last, taken.len()), (10, 1));
         assert!(queue.next_batch().is_none(), "taken is not applied");
         queue.applied(last, &taken);
+        assert!(queue.next_batch().is_none() && queue.is_crowded(), "a power cut would undo it");
+        queue.flushed();
         let third = queue.next_batch().unwrap();
         assert_eq!((third.number, third.page), (12, 1));
         queue.finish(third, Ok(()));
         queue.finish(second, Ok(()));
         let (last, taken) = queue.take_written(100).unwrap();
         queue.applied(last, &taken);
+        queue.flushed();
         assert_eq!((last, queue.pages_used), (12, 0));
     }
 
@@ -200,6 +241,7 @@ mod tests {
             queue.finish(batch, Ok(()));
             let (last, taken) = queue.take_written(100).unwrap();
             queue.applied(last, &taken);
+            queue.flushed();
         }
     }
 
@@ -213,6 +255,23 @@ mod tests {
         let (last, taken) = queue.take_written(100).unwrap();
         assert_eq!((last, taken[0].rows.len(), taken[1].rows.len()), (2, 0, 1));
         assert_eq!(queue.failure, Some(io::ErrorKind::StorageFull));
+    }
+
+    #[test]
+    fn who_comes_while_a_batch_is_on_its_way_waits_a_little_and_goes_with_the_next() {
+        let mut queue = Queue::new(50, 1);
+        let now = Instant::now();
+        assert_eq!(queue.patience(now), None, "nobody waits");
+        queue.push(noted(10));
+        assert_eq!(queue.patience(now), None, "the disk is free");
+        let first = queue.next_batch().unwrap();
+        queue.push(Noted { since: now, ..noted(10) });
+        queue.push(Noted { since: now + PATIENCE, ..noted(10) });
+        assert_eq!(queue.patience(now + PATIENCE / 4), Some(PATIENCE * 3 / 4));
+        assert_eq!(queue.patience(now + PATIENCE), None, "the disk is slow");
+        queue.finish(first, Ok(()));
+        assert_eq!(queue.patience(now), None, "the disk is free again");
+        assert_eq!(queue.next_batch().unwrap().noted.len(), 2);
     }
 
     #[test]
