@@ -34,6 +34,12 @@ enum Note {
         by: Arc<By>,
         instance: Box<Arrival>,
     },
+    /// What stands alone, after all that came before it.
+    Alone(Alone),
+}
+
+#[derive(Debug)]
+enum Alone {
     /// It took the place of another one, which is set aside.
     Replaced {
         by: Arc<By>,
@@ -128,7 +134,7 @@ impl Intake {
     pub(crate) fn settle(&self) {
         self.promises.wait();
         let (sender, receiver) = oneshot::channel();
-        self.send(Note::Barrier(sender));
+        self.send(Note::Alone(Alone::Barrier(sender)));
         if receiver.blocking_recv().is_err() {
             tracing::debug!("the intake queue was closed before it was empty");
         }
@@ -179,12 +185,12 @@ impl Carrier {
         self.has_news = true;
         let Instance { header, digest, size_bytes, receipt } = instance;
         let instance = Box::new(Arrival { header, digest, size_bytes, at: Millis::now(), receipt });
-        self.intake.send(Note::Replaced { by: self.by.clone(), instance, aside });
+        self.intake.send(Note::Alone(Alone::Replaced { by: self.by.clone(), instance, aside }));
     }
 
     pub(crate) fn set_aside(&mut self, aside: Aside) {
         self.has_news = true;
-        self.intake.send(Note::SetAside { by: self.by.clone(), aside });
+        self.intake.send(Note::Alone(Alone::SetAside { by: self.by.clone(), aside }));
     }
 
     /// The peer has asked for the release and got it.
@@ -197,7 +203,8 @@ impl Carrier {
         if self.ending.is_none() {
             self.ending = Some(ending);
             if self.has_news {
-                self.intake.send(Note::Ended { by: self.by.clone(), ending, at: Millis::now() });
+                let ended = Alone::Ended { by: self.by.clone(), ending, at: Millis::now() };
+                self.intake.send(Note::Alone(ended));
             }
         }
     }
@@ -219,9 +226,9 @@ impl Queue {
             for note in std::mem::take(&mut notes) {
                 match note {
                     Note::Arrived { by, instance } => batch.push((by, instance)),
-                    other => {
+                    Note::Alone(alone) => {
                         record(&ledger, &spool, std::mem::take(&mut batch)).await;
-                        note_other(&ledger, &spool, other).await;
+                        note_alone(&ledger, &spool, alone).await;
                     }
                 }
             }
@@ -326,20 +333,19 @@ async fn record_one_by_one(ledger: &Ledger, rows: &[NewInstance]) -> Vec<Recorde
     recorded
 }
 
-async fn note_other(ledger: &Ledger, spool: &Spool, note: Note) {
-    match note {
-        Note::Arrived { .. } => unreachable!("arrivals are gathered in batches"),
-        Note::Replaced { by, instance, aside } => replaced(ledger, spool, &by, *instance, &aside).await,
-        Note::SetAside { by, aside } => {
+async fn note_alone(ledger: &Ledger, spool: &Spool, alone: Alone) {
+    match alone {
+        Alone::Replaced { by, instance, aside } => replaced(ledger, spool, &by, *instance, &aside).await,
+        Alone::SetAside { by, aside } => {
             let association = association(ledger, &by).await;
             note_aside(ledger, association, &aside).await;
         }
-        Note::Ended { by, ending, at } => {
+        Alone::Ended { by, ending, at } => {
             if let Some(id) = by.id.get() {
                 insist("the end of an association", || ledger.end_association(*id, ending, at)).await;
             }
         }
-        Note::Barrier(sender) => {
+        Alone::Barrier(sender) => {
             // Whoever waited may have gone.
             let _ = sender.send(());
         }
