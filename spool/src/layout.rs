@@ -238,3 +238,21 @@ impl Drop for Temporary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gets_its_name_either_way_and_takes_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        for naming in [Naming::Descriptor, Naming::Process] {
+            let path = folder.path().join(format!("{naming:?}"));
+            let file = nameless_in(folder.path()).unwrap();
+            naming.name(&file, &path).unwrap();
+            assert!(path.exists());
+            let taken = naming.name(&nameless_in(folder.path()).unwrap(), &path).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists, "{naming:?}");
+        }
+    }
+}

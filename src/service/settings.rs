@@ -368,3 +368,18 @@ fn polling_worker(worker: &config::PollingWorker) -> anyhow::Result<api::Polling
         _ => anyhow::bail!("an entry of compat.polling_workers has either key or address"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, Overrides, load};
+
+    #[test]
+    fn the_spool_is_told_what_the_site_says() {
+        let set = [("spool.journal_bytes", "\"64MiB\""), ("spool.min_free_bytes", "\"3MiB\"")];
+        let set = set.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let config = load(&Overrides { file: ConfigFile::Nothing, set }).unwrap();
+        let told = spool(&config);
+        assert_eq!((told.journal_bytes, told.min_free_bytes), (64 << 20, 3 << 20));
+    }
+}

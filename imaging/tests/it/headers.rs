@@ -79,6 +79,9 @@ fn a_header_survives_a_ledger_row() {
     {
         let (header, _) = head_of(name);
         let row = serde_json::to_string(&header).unwrap();
+        let says_nothing =
+            ["null", "\"\"", "[]"].into_iter().find(|empty| row.contains(&format!(":{empty}")));
+        assert_eq!(says_nothing, None, "{name}: a row holds what the instance states");
         assert!(serde_json::from_str::<Header>(&row).unwrap() == header, "{name}");
     }
 }
