@@ -48,9 +48,8 @@ async fn surround(State(state): State<AppState>, mut request: Request, next: Nex
     let shield = Shield::of(&state, &request);
     let answer = async {
         let (observed, dialect) = (metrics::Observed::begin(&request), compat::Spoken::of(&request));
-        let admitted = transport::gate(&state, &mut request);
         let response = caught(async {
-            match admitted {
+            match transport::gate(&state, &mut request) {
                 Ok(()) => next.run(request).await,
                 Err(refusal) => refusal.into_response(),
             }

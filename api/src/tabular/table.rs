@@ -42,7 +42,7 @@ pub(crate) struct BadCell {
 }
 
 /// Rows, each a run of cells; a cell names its column by number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Table {
     names: HashMap<Box<str>, u32>,
     /// The names in the order of their columns.
@@ -50,20 +50,6 @@ pub(crate) struct Table {
     cells: Vec<(u32, Cell)>,
     /// Where each row ends among the cells.
     ends: Vec<usize>,
-}
-
-/// As many names as most models have features.
-const NAMES_USUAL: usize = 28;
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            names: HashMap::with_capacity(NAMES_USUAL),
-            columns: Vec::with_capacity(NAMES_USUAL),
-            cells: Vec::with_capacity(NAMES_USUAL),
-            ends: Vec::new(),
-        }
-    }
 }
 
 impl Table {

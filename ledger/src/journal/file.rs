@@ -2,7 +2,7 @@
 //!
 //! A batch begins with a page and is covered by a MAC whose key is made from that of the audit trail: whoever can
 //! write to the file can neither make a batch nor change one. What was cut short by a crash fits no MAC. It is
-//! BLAKE3's, for SHA-256 takes six times as long where the processor has no instructions for it.
+//! BLAKE3's: with HMAC-SHA256 writing a batch of one row took three times the instructions.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

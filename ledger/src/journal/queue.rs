@@ -10,7 +10,7 @@ use super::file::{ROWS_BYTES_MAX, pages_of};
 use crate::NewAudit;
 
 /// On a disk that flushes sooner than this, those who come meanwhile are written together when the disk is
-/// free: fewer writes, and a tenth of the work. On a slower one they are written at the same time.
+/// free. On a slower one they are written at the same time.
 const PATIENCE: Duration = Duration::from_micros(400);
 
 /// A row that somebody waits for.
@@ -51,13 +51,13 @@ pub(super) struct Queue {
     written: BTreeMap<u64, Written>,
     next_page: usize,
     pages_used: usize,
+    /// Of those, what a power cut would take from the database.
+    pages_unflushed: usize,
+    pages: usize,
     /// Batches that are being written.
     on_their_way: usize,
     /// Somebody looks here when the oldest row has waited long enough.
     pub(super) watched: bool,
-    /// Of those, what a power cut would take from the database.
-    pages_unflushed: usize,
-    pages: usize,
     /// Set when the disk refused a batch: nothing more is noted here.
     pub(super) failure: Option<io::ErrorKind>,
     pub(super) closed: bool,
@@ -73,10 +73,10 @@ impl Queue {
             written: BTreeMap::new(),
             next_page: 1,
             pages_used: 0,
-            on_their_way: 0,
-            watched: false,
             pages_unflushed: 0,
             pages,
+            on_their_way: 0,
+            watched: false,
             failure: None,
             closed: false,
         }
