@@ -1,10 +1,13 @@
 //! Opens the ledger that the configuration names.
 
 use anyhow::Context;
-use ledger::Ledger;
+use ledger::{AuditKey, Ledger};
 use time::UtcOffset;
 
-use crate::config::{Config, Durability};
+use crate::{
+    config::{Config, Durability},
+    data_dir::DataDir,
+};
 
 /// # Errors
 /// One sentence: what is wrong with the database, and what to do.
@@ -14,6 +17,18 @@ pub(crate) async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
         Durability::Process => ledger::Durability::Process,
     };
     Ledger::open(&config.database_url(), durability).await.context("cannot open the database")
+}
+
+/// Adds the calls that a service which was killed has left to the audit trail; one that runs sees to it by itself.
+/// Before any other row: after a power cut the trail is as it was before only in the order of before.
+///
+/// # Errors
+/// When the journal of calls or the database fails.
+pub(crate) async fn add_left_calls(ledger: &Ledger, config: &Config) -> anyhow::Result<()> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let Ok(_lock) = data_dir.lock() else { return Ok(()) };
+    let key = AuditKey::new(data_dir.key("audit")?);
+    ledger.add_left_calls(&data_dir.call_journal(), &key).await.context("cannot use the journal of calls")
 }
 
 /// A runtime for one command.

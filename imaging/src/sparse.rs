@@ -1,7 +1,6 @@
 //! Records of which most fields are empty: written, they hold only what is there.
 //!
-//! A header has some fifty facts, and an instance states twenty of them. The ledger keeps one for each instance, and
-//! writing out what is missing cost it more than the rest.
+//! A header has some fifty facts, of which most instances state less than half. The ledger keeps one for each instance.
 
 /// A struct whose fields are left out of its written form where they have their default; `#[serde(default)]`
 /// on it reads them back.

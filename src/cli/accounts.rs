@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     exit::Failure,
-    store::{actor, block_on, open_ledger},
+    store::{actor, add_left_calls, block_on, open_ledger},
 };
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +141,7 @@ fn with_ledger(config: &Config, work: impl AsyncFnOnce(Ledger) -> anyhow::Result
 
 /// Adds a row to the audit trail, before the deed is confirmed.
 async fn note(ledger: &Ledger, config: &Config, action: &str, subject: &str) -> anyhow::Result<()> {
+    add_left_calls(ledger, config).await?;
     let key = AuditKey::new(DataDir::open(&config.data_dir)?.key("audit")?);
     let row = NewAudit {
         at: Millis::now(),

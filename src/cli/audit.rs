@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     exit::Failure,
-    store::{block_on, open_ledger},
+    store::{add_left_calls, block_on, open_ledger},
 };
 
 /// Rows that are read at a time.
@@ -88,14 +88,6 @@ pub(crate) fn run(command: AuditCommand, config: &Config) -> Result<(), Failure>
         ledger.close().await;
         done
     })?)
-}
-
-/// What a service that was killed has left. One that runs sees to it by itself.
-async fn add_left_calls(ledger: &Ledger, config: &Config) -> anyhow::Result<()> {
-    let data_dir = DataDir::open(&config.data_dir)?;
-    let Ok(_lock) = data_dir.lock() else { return Ok(()) };
-    let key = AuditKey::new(data_dir.key("audit")?);
-    ledger.add_left_calls(&data_dir.call_journal(), &key).await.context("cannot use the journal of calls")
 }
 
 fn parse_anchor(text: &str) -> Result<(i64, String), String> {

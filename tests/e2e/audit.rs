@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use peers::{Guarded, Http, mortal, wait_until};
 use serde_json::{Value, json};
 
-use crate::service::{COMMAND_LIMIT, Site};
+use crate::service::{COMMAND_LIMIT, Service, Site};
 
 /// Changes the database behind the service's back.
 fn tamper(site: &Site, statement: &str) {
@@ -25,6 +25,12 @@ fn verify(site: &Site) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
+fn stop(service: &mut Service) {
+    service.process.terminate();
+    let stopped = || service.process.0.try_wait().ok().flatten();
+    wait_until("the service to end", Duration::from_secs(30), stopped);
+}
+
 #[test]
 fn a_changed_row_a_cut_tail_and_a_missing_row_are_each_found() {
     let site = Site::new("");
@@ -34,9 +40,7 @@ fn a_changed_row_a_cut_tail_and_a_missing_row_are_each_found() {
         service.api.post("/v1/auth/login", &serde_json::json!({ "name": "nobody", "password": "wrong" }));
     }
     // A stop notes the end of the trail outside the database.
-    service.process.terminate();
-    let stopped = || service.process.0.try_wait().ok().flatten();
-    peers::wait_until("the service to end", std::time::Duration::from_secs(30), stopped);
+    stop(&mut service);
     let (whole, said) = verify(&site);
     assert!(whole && said.contains("6 rows are whole, and fit"), "{said}");
     let listed = site.run(&["audit", "list", "--action", "auth.", "--json"]);
@@ -124,4 +128,35 @@ fn answered_prediction_is_audited_after_a_kill() {
         }
         assert!(!stored.is_empty(), "no row was stored");
     }
+}
+
+#[test]
+fn a_command_after_a_power_cut_adds_its_row_behind_the_calls_that_were_answered_before() {
+    let site = Site::unlimited(&["meso"]);
+    stop(&mut site.serve());
+    let database = site.path().join("data/ledger.db");
+    let before = std::fs::read(&database).expect("our own file");
+    let mut service = site.serve();
+    for _ in 0..5 {
+        let answer = service.api.post("/predict", &json!({ "data": [{ "age": 65, "crp": 15 }] }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    service.process.0.kill().expect("it was running");
+    service.process.0.wait().expect("it ends");
+    // As a power cut leaves them: the journal of now, and the database of before.
+    std::fs::write(&database, before).expect("our own file");
+    for beside in ["ledger.db-wal", "ledger.db-shm"] {
+        std::fs::remove_file(site.path().join("data").join(beside)).expect("left by the kill");
+    }
+
+    site.key("later", "service");
+    let exported = site.run(&["audit", "export"]);
+    let rows = String::from_utf8_lossy(&exported.stdout).into_owned();
+    // Newest first: the new key, the calls, and the key that was there before them.
+    let actions: Vec<_> =
+        rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON")["action"].clone()).collect();
+    let calls = ["model.predict"; 5];
+    assert_eq!(actions, [&["key.add"], &calls[..], &["key.add"]].concat());
+    let (whole, said) = verify(&site);
+    assert!(whole, "{said}");
 }
