@@ -13,7 +13,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::{cli::JsonFlag, config::Overrides, exit::Failure};
+use crate::{
+    cli::{JsonFlag, Output, terminal},
+    config::Overrides,
+    exit::Failure,
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,6 +48,16 @@ pub(crate) struct DemoArgs {
 pub(crate) enum Pacs {
     /// The Orthanc of the distribution.
     Orthanc,
+}
+
+impl DemoArgs {
+    /// Tells a person; with `--json` standard output is a script's.
+    fn say(&self, text: &str) {
+        match self.json.output() {
+            Output::Text => terminal::line(text),
+            Output::Json => terminal::note(text),
+        }
+    }
 }
 
 /// Which synthetic study.

@@ -36,7 +36,7 @@ Overread demonstration. NOT A MEDICAL DEVICE: the study is synthetic, and so is 
 
 pub(super) fn run(args: &DemoArgs, overrides: Overrides) -> Result<(), Failure> {
     let utc_offset = local_offset();
-    terminal::line(BANNER);
+    args.say(BANNER);
     let orthanc = match args.pacs {
         Some(Pacs::Orthanc) => Some(Orthanc::start(&args.dir.join("orthanc"))?),
         None => None,
@@ -52,7 +52,7 @@ pub(super) fn run(args: &DemoArgs, overrides: Overrides) -> Result<(), Failure> 
             () = stop.received() => Ok(()),
         };
         if shown.is_ok() && !args.once {
-            terminal::line("\nIt goes on serving; Ctrl-C ends it.");
+            args.say("\nIt goes on serving; Ctrl-C ends it.");
             stop.received().await;
         }
         service.stop().await?;
@@ -106,18 +106,14 @@ fn address(port: u16) -> anyhow::Result<SocketAddr> {
 async fn show(args: &DemoArgs, service: &Service, orthanc: Option<&Orthanc>) -> anyhow::Result<()> {
     let http = service.http_address().context("a demonstration needs the role api")?;
     let dicom = service.dicom_address().context("a demonstration needs the role scp")?;
-    terminal::line(&format!("  HTTP    http://{http}\n  DICOM   OVERREAD at {dicom}"));
+    args.say(&format!("  HTTP    http://{http}\n  DICOM   OVERREAD at {dicom}"));
     if let Some(orthanc) = orthanc {
-        terminal::line(&format!(
-            "  PACS    {} (Orthanc, DICOM port {})",
-            orthanc.url(),
-            orthanc.dicom_port()
-        ));
+        args.say(&format!("  PACS    {} (Orthanc, DICOM port {})", orthanc.url(), orthanc.dicom_port()));
     }
     let dir = args.dir.join("study");
     let (study, truth) = (args.study.clone(), dir.clone());
     let written = tokio::task::spawn_blocking(move || write_study::write(&study, &truth)).await??;
-    terminal::line(&format!(
+    args.say(&format!(
         "  study   {} slices of a synthetic brain MR, in {}\n",
         written.files.len(),
         dir.display()
@@ -125,9 +121,9 @@ async fn show(args: &DemoArgs, service: &Service, orthanc: Option<&Orthanc>) -> 
 
     if let Some(orthanc) = orthanc {
         let pacs = format!("127.0.0.1:{}", orthanc.dicom_port());
-        send(&written, &pacs, orthanc::AE_TITLE, "to Orthanc").await?;
+        send(args, &written, &pacs, orthanc::AE_TITLE, "to Orthanc").await?;
     }
-    send(&written, &dicom.to_string(), "OVERREAD", "to us").await?;
+    send(args, &written, &dicom.to_string(), "OVERREAD", "to us").await?;
 
     let client = Client::sign_in(http, &one_time_login(service).await?).await?;
     let study_uid = written.study.to_string();
@@ -135,12 +131,12 @@ async fn show(args: &DemoArgs, service: &Service, orthanc: Option<&Orthanc>) -> 
     for result in &results {
         let detail =
             client.get(&format!("/v1/results/{}", result["id"].as_str().unwrap_or_default())).await?;
-        terminal::line(&format!("\n{} {}", text(&detail["model_id"]), text(&detail["model_version"])));
-        terminal::print(&crate::findings::table(&detail["findings"]));
+        args.say(&format!("\n{} {}", text(&detail["model_id"]), text(&detail["model_version"])));
+        args.say(crate::findings::table(&detail["findings"]).trim_end());
         artifacts(args, &detail, orthanc);
     }
-    truth_of(&written);
-    terminal::line(&format!(
+    truth_of(args, &written);
+    args.say(&format!(
         "\nTry the API: http://{http}/docs\nOne-time login, good for an hour: {}",
         one_time_login(service).await?
     ));
@@ -150,7 +146,13 @@ async fn show(args: &DemoArgs, service: &Service, orthanc: Option<&Orthanc>) -> 
     Ok(())
 }
 
-async fn send(study: &WrittenStudy, address: &str, called: &str, what: &str) -> anyhow::Result<()> {
+async fn send(
+    args: &DemoArgs,
+    study: &WrittenStudy,
+    address: &str,
+    called: &str,
+    what: &str,
+) -> anyhow::Result<()> {
     let peer = ClientOptions::new(address, ae_title(called)?, ae_title("DEMO")?);
     let (files, bar) = (study.files.clone(), terminal::bar(study.files.len() as u64, what));
     let moving = bar.clone();
@@ -165,7 +167,7 @@ async fn send(study: &WrittenStudy, address: &str, called: &str, what: &str) -> 
     bar.finish();
     match report.failed.into_iter().next() {
         None => {
-            terminal::line(&format!("  sent    {} instances {what} by C-STORE", report.stored));
+            args.say(&format!("  sent    {} instances {what} by C-STORE", report.stored));
             Ok(())
         }
         Some((path, reason)) => {
@@ -191,7 +193,7 @@ async fn wait_for_results(client: &Client, study: &str) -> anyhow::Result<Vec<Va
 }
 
 async fn look(client: &Client, study: &str, bar: &ProgressBar) -> anyhow::Result<Option<Vec<Value>>> {
-    let jobs = client.items(&format!("/v1/jobs?study_uid={study}")).await?;
+    let jobs = client.items(&format!("/v1/jobs?study={study}")).await?;
     if let Some(dead) = jobs.iter().find(|job| job["state"] == "dead") {
         bail!("the job failed: {}", text(&dead["failure"]["reason"]));
     }
@@ -200,35 +202,35 @@ async fn look(client: &Client, study: &str, bar: &ProgressBar) -> anyhow::Result
     if jobs.is_empty() || jobs.iter().any(|job| job["state"] != "done") {
         return Ok(None);
     }
-    let deliveries = client.items(&format!("/v1/deliveries?study_uid={study}")).await?;
+    let deliveries = client.items(&format!("/v1/deliveries?study={study}")).await?;
     if let Some(parked) = deliveries.iter().find(|delivery| delivery["state"] == "parked") {
         bail!("a result was refused by {}: {}", text(&parked["destination"]), text(&parked["failure"]));
     }
     if deliveries.is_empty() || deliveries.iter().any(|delivery| delivery["state"] != "proved") {
         return Ok(None);
     }
-    Ok(Some(client.items(&format!("/v1/results?study_uid={study}")).await?))
+    Ok(Some(client.items(&format!("/v1/results?study={study}")).await?))
 }
 
 fn artifacts(args: &DemoArgs, result: &Value, orthanc: Option<&Orthanc>) {
-    terminal::line("");
+    args.say("");
     for artifact in result["artifacts"].as_array().into_iter().flatten() {
         let role = text(&artifact["role"]).to_uppercase();
         let file = results_dir(args)
             .join(text(&artifact["study_uid"]))
             .join(format!("{}.dcm", text(&artifact["sop_instance_uid"])));
-        terminal::line(&format!("  {role:<4} {}", file.display()));
+        args.say(&format!("  {role:<4} {}", file.display()));
     }
     if let Some(orthanc) = orthanc {
-        terminal::line(&format!("  and in the study in Orthanc: {}/app/explorer.html", orthanc.url()));
+        args.say(&format!("  and in the study in Orthanc: {}/app/explorer.html", orthanc.url()));
     }
 }
 
 /// What the generator put there, so that everybody can judge the model.
-fn truth_of(written: &WrittenStudy) {
+fn truth_of(args: &DemoArgs, written: &WrittenStudy) {
     for lesion in &written.lesions {
         let [x, y, z] = lesion.core_centre_lps;
-        terminal::line(&format!(
+        args.say(&format!(
             "  truth: a lesion at {x:.0}, {y:.0}, {z:.0} with a core of {:.1} ml and oedema of {:.1} ml",
             lesion.core_ml, lesion.oedema_ml
         ));

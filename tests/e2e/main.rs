@@ -4,6 +4,7 @@ mod audit;
 mod command;
 mod commitment;
 mod delivery;
+mod demo;
 mod doors;
 mod faults;
 mod fusion;
