@@ -8,7 +8,8 @@ use std::{
 use crate::{
     config::Durability,
     outcome::{Conflict, InstanceKey, Replaced},
-    spool::Spool,
+    placing::Claim,
+    spool::{Shared, Spool},
     stored::{HeadError, Stored},
     walk::{Found, found},
 };
@@ -36,12 +37,7 @@ impl Spool {
     /// # Errors
     /// When the disk refuses.
     pub fn set_aside(&self, key: &InstanceKey, reason: &str) -> io::Result<Option<PathBuf>> {
-        let path = self.path_of(key);
-        let Some(stored) = Stored::open(&path)? else { return Ok(None) };
-        let meta = stored.file_meta();
-        let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, meta.as_ref(), reason)?;
-        self.delete(key)?;
-        Ok(Some(quarantined))
+        self.0.set_aside(&Claim::take(&self.0, key.clone()), reason)
     }
 
     /// Puts the second data set of a conflict into service, and the first into quarantine. Killed within, one
@@ -51,7 +47,8 @@ impl Spool {
     /// When the disk refuses, or one of the two is gone or damaged.
     pub fn replace(&self, conflict: &Conflict) -> io::Result<Replaced> {
         const REASON: &str = "another data set with this SOP Instance UID has taken its place";
-        let path = self.path_of(&conflict.key);
+        let claim = Claim::take(&self.0, conflict.key.clone());
+        let path = self.path_of(claim.key());
         let (first, second) = (Stored::open(&path)?, Stored::open(&conflict.quarantined)?);
         let (Some(first), Some(second)) = (first, second.filter(Stored::is_whole)) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -62,7 +59,7 @@ impl Spool {
         match self.put_in_place(&conflict.quarantined, &path) {
             Ok(()) => Ok(Replaced { quarantined, size_bytes: second.size_bytes(), receipt }),
             Err(error) => {
-                self.recorded(receipt);
+                receipt.give_back();
                 Err(error)
             }
         }
@@ -75,5 +72,17 @@ impl Spool {
             self.0.layout.sync_folders(path)?;
         }
         fs::remove_file(quarantined.with_extension("json"))
+    }
+}
+
+impl Shared {
+    /// Takes the claimed instance out of service; its path in quarantine, or `None` when it is not there.
+    pub(crate) fn set_aside(&self, claim: &Claim, reason: &str) -> io::Result<Option<PathBuf>> {
+        let path = self.layout.instance(claim.key());
+        let Some(stored) = Stored::open(&path)? else { return Ok(None) };
+        let meta = stored.file_meta();
+        let quarantined = self.quarantine.admit(self.layout.new_link(&path)?, meta.as_ref(), reason)?;
+        self.delete(claim)?;
+        Ok(Some(quarantined))
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use imaging::Header;
 use crate::{
     config::Durability,
     digest::Digest,
-    error::KeepError,
+    error::{KeepError, ReadError},
     head::Head,
     journal::{Draft, PAYLOAD_BYTES_MAX, Receipt},
     layout::{Layout, Temporary},
@@ -129,11 +129,9 @@ impl Incoming {
         self.hash(self.filled);
         let file = match &mut self.file {
             Some(file) => file,
-            none => {
-                self.spool.space.check()?;
-                none.insert(self.spool.layout.new_temporary()?)
-            }
+            none => none.insert(self.spool.layout.new_temporary()?),
         };
+        self.spool.space.check()?;
         file.file.write_all(&self.buffer.file()[..self.filled])?;
         self.filled = 0;
         self.hashed = 0;
@@ -190,7 +188,7 @@ impl Incoming {
     fn note(mut self, header: Header, digest: Digest) -> Result<Ended, KeepError> {
         let claim = Claim::take(&self.spool, InstanceKey::of(&header));
         let target = self.spool.layout.instance(claim.key());
-        if let Some(stored) = Stored::open(&target)? {
+        if let Some(stored) = self.sound(&claim, &target, digest)? {
             return self
                 .meet(&stored, claim.key().clone(), header, digest)
                 .map(|outcome| Ended::Known(Box::new(outcome)));
@@ -206,6 +204,23 @@ impl Incoming {
             true => Ok(Ended::Noted(Box::new(noted))),
             false => noted.place_or_withdraw().map(|outcome| Ended::Known(Box::new(outcome))),
         }
+    }
+
+    /// What is in service under the claimed UID. What the disk has damaged gives way to what comes now: that it
+    /// was the same cannot be told any more, and the ledger compares the digests.
+    fn sound(&self, claim: &Claim, target: &Path, digest: Digest) -> Result<Option<Stored>, KeepError> {
+        let Some(stored) = Stored::open(target)? else { return Ok(None) };
+        // Read through only where the answer would be that it is there already.
+        let is_sound = match stored.digest() {
+            Some(first) if first == digest => !matches!(stored.verify(), Err(ReadError::Damaged)),
+            first => first.is_some(),
+        };
+        if is_sound {
+            return Ok(Some(stored));
+        }
+        tracing::error!(sop_instance.uid = %claim.key().sop_instance, "a damaged file gives way to what was sent again");
+        self.spool.set_aside(claim, "the disk has damaged it; it was sent again")?;
+        Ok(None)
     }
 
     /// A long instance is flushed by itself and noted by key.

@@ -54,14 +54,39 @@ const SEGMENT_WAIT: Duration = Duration::from_secs(30);
 const PROCESS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Proof that an instance is in the journal until the ledger has it.
+///
+/// Dropped without having been given back, because whoever had it failed or was cancelled, it leaves the
+/// instance owed ([`crate::Spool::owed`]): somebody else records it then.
 #[derive(Debug)]
 #[must_use = "the journal keeps the instance's note until the receipt is given back"]
-pub struct Receipt(Option<Arc<Segment>>);
+pub struct Receipt(Option<Pinned>);
+
+#[derive(Debug)]
+struct Pinned {
+    journal: Arc<Journal>,
+    segment: Arc<Segment>,
+    key: InstanceKey,
+}
 
 impl Receipt {
     /// For an instance whose row is the caller's own business.
     pub(crate) fn settled() -> Self {
         Self(None)
+    }
+
+    /// The ledger has the instance, or it was not kept after all.
+    pub(crate) fn give_back(mut self) {
+        if let Some(Pinned { journal, segment, .. }) = self.0.take() {
+            journal.unpin(segment);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(Pinned { journal, segment, key }) = self.0.take() {
+            journal.lock().owed.push((key, segment));
+        }
     }
 }
 
@@ -89,6 +114,8 @@ struct State {
     free: Vec<PathBuf>,
     /// Files of a process that died, which become free when the ledger has what they name.
     held: usize,
+    /// Kept, and nobody is about to record it any more.
+    owed: Vec<(InstanceKey, Arc<Segment>)>,
     /// So many segments there may be: fewer than usual where there is no room for more.
     segments_max: usize,
     /// Set when the disk refused what was to be durable: nothing can be promised any more.
@@ -130,6 +157,7 @@ impl Journal {
                 ready: Vec::new(),
                 free: Vec::new(),
                 held: 0,
+                owed: Vec::new(),
                 segments_max,
                 failure: None,
                 closed: false,
@@ -158,7 +186,7 @@ impl Journal {
     /// # Errors
     /// When the disk fails, or no segment came free in time because disk or ledger lag behind.
     pub(crate) fn note_file(
-        &self,
+        self: &Arc<Self>,
         key: &InstanceKey,
         draft: &mut Draft,
         length: usize,
@@ -177,25 +205,24 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::note_file`].
-    pub(crate) fn note_kept(&self, key: &InstanceKey) -> io::Result<Receipt> {
+    pub(crate) fn note_kept(self: &Arc<Self>, key: &InstanceKey) -> io::Result<Receipt> {
         self.note_key(Kind::Kept, key)
     }
 
     /// Notes that `key` is no longer kept, so that a replay does not bring it back.
-    pub(crate) fn note_deleted(&self, key: &InstanceKey) -> io::Result<()> {
-        let receipt = self.note_key(Kind::Deleted, key)?;
-        self.recorded(receipt);
+    pub(crate) fn note_deleted(self: &Arc<Self>, key: &InstanceKey) -> io::Result<()> {
+        self.note_key(Kind::Deleted, key)?.give_back();
         Ok(())
     }
 
-    fn note_key(&self, kind: Kind, key: &InstanceKey) -> io::Result<Receipt> {
+    fn note_key(self: &Arc<Self>, kind: Kind, key: &InstanceKey) -> io::Result<Receipt> {
         self.note(Segment::bytes_of_key(self.durability), kind, key, |segment, offset, note| {
             segment.write_key(offset, note, self.durability)
         })
     }
 
     fn note(
-        &self,
+        self: &Arc<Self>,
         bytes: u64,
         kind: Kind,
         key: &InstanceKey,
@@ -203,13 +230,14 @@ impl Journal {
     ) -> io::Result<Receipt> {
         let (segment, offset) = self.reserve(bytes)?;
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        // The receipt exists before the note: whatever happens, the count goes down again with it.
-        let receipt = Receipt(Some(segment.clone()));
         match write(&segment, offset, &Note { sequence, kind, key }) {
-            Ok(()) => Ok(receipt),
+            Ok(()) => {
+                let pinned = Pinned { journal: self.clone(), segment, key: key.clone() };
+                Ok(Receipt(Some(pinned)))
+            }
             Err(error) => {
-                self.recorded(receipt);
-                if self.durability == Durability::Power {
+                self.unpin(segment);
+                if self.durability == Durability::Power && !is_full(error.kind()) {
                     // After a failed write nobody knows what of the segment the disk has.
                     self.lock().failure = Some(error.kind());
                 }
@@ -218,9 +246,18 @@ impl Journal {
         }
     }
 
-    /// Gives back the receipt of an instance that the ledger has, or that was not kept after all.
-    pub(crate) fn recorded(&self, receipt: Receipt) {
-        let Some(segment) = receipt.0 else { return };
+    /// What is kept and was left unrecorded by whoever was to record it; with its receipt, for another try.
+    pub(crate) fn take_owed(self: &Arc<Self>) -> Vec<(InstanceKey, Receipt)> {
+        let owed = std::mem::take(&mut self.lock().owed);
+        let receipt = |(key, segment): (InstanceKey, _)| {
+            let pinned = Pinned { journal: self.clone(), segment, key: key.clone() };
+            (key, Receipt(Some(pinned)))
+        };
+        owed.into_iter().map(receipt).collect()
+    }
+
+    /// One record of `segment` less that the ledger does not have.
+    fn unpin(&self, segment: Arc<Segment>) {
         if segment.unrecorded.fetch_sub(1, Ordering::AcqRel) == 1 {
             drop(segment);
             drop(self.lock());
@@ -319,6 +356,11 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file system that copies on write may have no room even for what was written ahead; what is there stays.
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

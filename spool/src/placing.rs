@@ -62,7 +62,7 @@ impl Noted {
                 receipt: self.receipt,
             })),
             Ok(Some(met)) => {
-                self.incoming.spool().journal.recorded(self.receipt);
+                self.receipt.give_back();
                 Ok(met)
             }
             Err(source) => Err(Unplaced { noted: Box::new(self), source }),
@@ -71,9 +71,8 @@ impl Noted {
 
     /// The same for an instance that was not acknowledged: then the journal must not have it, either.
     pub(crate) fn place_or_withdraw(self) -> Result<Outcome, KeepError> {
-        let spool = self.incoming.spool().clone();
         self.place().map_err(|unplaced| {
-            spool.journal.recorded(unplaced.noted.receipt);
+            unplaced.noted.receipt.give_back();
             unplaced.source
         })
     }

@@ -20,7 +20,7 @@ use crate::{
     layout::Layout,
     outcome::{InstanceKey, Outcome},
     part10::{FileMeta, Prologue},
-    placing::Placing,
+    placing::{Claim, Placing},
     quarantine::Quarantine,
     space::Space,
     stored::{HeadError, Stored},
@@ -149,14 +149,20 @@ impl Spool {
         incoming.write(dataset)?;
         let mut outcome = incoming.finish()?;
         if let Outcome::Kept(kept) = &mut outcome {
-            self.recorded(std::mem::replace(&mut kept.receipt, Receipt::settled()));
+            std::mem::replace(&mut kept.receipt, Receipt::settled()).give_back();
         }
         Ok(outcome)
     }
 
     /// Gives a receipt back: the ledger has the instance's row.
     pub fn recorded(&self, receipt: Receipt) {
-        self.0.journal.recorded(receipt);
+        receipt.give_back();
+    }
+
+    /// Instances that are kept and whose receipts were dropped: no row will come of them unless the caller
+    /// records them, and gives the receipts back.
+    pub fn owed(&self) -> Vec<(InstanceKey, Receipt)> {
+        self.0.journal.take_owed()
     }
 
     pub fn path_of(&self, key: &InstanceKey) -> PathBuf {
@@ -200,18 +206,7 @@ impl Spool {
     /// # Errors
     /// When the disk refuses.
     pub fn delete(&self, key: &InstanceKey) -> io::Result<()> {
-        let path = self.path_of(key);
-        self.0.journal.note_deleted(key)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        for folder in path.ancestors().skip(1).take(2) {
-            if fs::remove_dir(folder).is_err() {
-                break; // not empty, or somebody else was quicker
-            }
-        }
-        Ok(())
+        self.0.delete(&Claim::take(&self.0, key.clone()))
     }
 
     /// Every instance, in no order.
@@ -231,6 +226,24 @@ impl Spool {
     pub fn reconciled(&self) -> io::Result<()> {
         let mut leftovers = self.0.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.journal.release(&mut leftovers)
+    }
+}
+
+impl Shared {
+    /// Deletes the claimed instance, and folders that it leaves empty.
+    pub(crate) fn delete(&self, claim: &Claim) -> io::Result<()> {
+        let path = self.layout.instance(claim.key());
+        self.journal.note_deleted(claim.key())?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for folder in path.ancestors().skip(1).take(2) {
+            if fs::remove_dir(folder).is_err() {
+                break; // not empty, or somebody else was quicker
+            }
+        }
+        Ok(())
     }
 }
 
@@ -275,10 +288,11 @@ fn open_journal(layout: &Layout, config: &SpoolConfig, root: &File) -> io::Resul
     Ok((Arc::new(journal), leftovers))
 }
 
-/// Writes an instance's file from the journal unless it is there and whole.
+/// Writes an instance's file from the journal unless it is there and is what was kept: a disk that lost power
+/// may have a file's length and not its bytes.
 fn restore(layout: &Layout, key: &InstanceKey, file: &[u8]) -> io::Result<()> {
     let target = layout.instance(key);
-    if Stored::open(&target)?.is_some_and(|stored| stored.is_whole()) {
+    if Stored::open(&target)?.is_some_and(|stored| stored.verify().is_ok()) {
         return Ok(());
     }
     let mut temporary = layout.new_temporary()?;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step fails the test")]
 
-use std::{collections::BTreeSet, ffi::OsString, fs, path::Path};
+use std::{collections::BTreeSet, ffi::OsString, fs, os::unix::fs::FileExt, path::Path};
 
 use imaging::{SopClassUid, SopInstanceUid, Uid};
 use spool::{
@@ -284,7 +284,7 @@ fn a_file_that_the_disk_lost_comes_back_from_the_journal() {
     let spool = open(folder.path(), Durability::Power);
     let sent = dataset("1.2.3.4", "P1", 70_000);
     let _kept = kept(receive(&spool, "1.2.3.4", &sent));
-    for damage in ["missing", "cut", "empty"] {
+    for damage in ["missing", "cut", "empty", "blocks"] {
         let after = crashed(folder.path());
         let path = after
             .path()
@@ -293,12 +293,98 @@ fn a_file_that_the_disk_lost_comes_back_from_the_journal() {
         match damage {
             "missing" => fs::remove_dir_all(path.ancestors().nth(3).unwrap()).unwrap(),
             "cut" => fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap(),
+            "blocks" => {
+                fs::File::options().write(true).open(&path).unwrap().write_all_at(&[0; 9000], 20_000).unwrap()
+            }
             _ => fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap(),
         }
         let reopened = open(after.path(), Durability::Power);
         assert_eq!(reopened.unrecorded(), [key("1.2.3.4")], "{damage}");
         assert!(reopened.read(&key("1.2.3.4")).unwrap().ends_with(&sent), "{damage}");
     }
+}
+
+#[test]
+fn the_journal_of_another_version_is_not_passed_over() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let _kept = kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100)));
+    let after = crashed(folder.path());
+    let journal = fs::read_dir(after.path().join("spool/journal")).unwrap();
+    let written = journal.map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::File::options().write(true).open(written).unwrap().write_all_at(b"OVRDSEG2", 0).unwrap();
+    let refused = Spool::open(config(after.path(), Durability::Power)).unwrap_err();
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(cause.contains("another version"), "{refused}: {cause}");
+}
+
+#[test]
+fn what_the_disk_has_damaged_gives_way_to_what_is_sent_again() {
+    for damage in ["cut", "changed"] {
+        let folder = TempDir::new().unwrap();
+        let spool = open(folder.path(), Durability::Process);
+        let sent = dataset("1.2.3.4", "P1", 70_000);
+        let first = kept(receive(&spool, "1.2.3.4", &sent));
+        spool.recorded(first.receipt);
+        let file = fs::File::options().write(true).open(spool.path_of(&first.key)).unwrap();
+        match damage {
+            "cut" => file.set_len(1000).unwrap(),
+            _ => file.write_all_at(&[0; 9000], 20_000).unwrap(),
+        }
+        let again = kept(receive(&spool, "1.2.3.4", &sent));
+        assert!(spool.read(&first.key).unwrap().ends_with(&sent), "{damage}");
+        assert_eq!(spool.quarantined().unwrap().len(), 1, "{damage}: what is left of the first one is kept");
+        spool.recorded(again.receipt);
+        assert!(matches!(receive(&spool, "1.2.3.4", &sent), Outcome::Same(_)), "{damage}");
+    }
+}
+
+#[test]
+fn whoever_drops_a_receipt_leaves_the_instance_to_others_and_does_not_stop_the_journal() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    drop(kept(receive(&spool, "1.2.3.4", &dataset("1.2.3.4", "P1", 100))));
+    let owed = |spool: &Spool| {
+        spool.owed().into_iter().map(|(key, receipt)| (key, drop(receipt)).0).collect::<Vec<_>>()
+    };
+    assert_eq!(owed(&spool), [key("1.2.3.4")]);
+    assert_eq!(owed(&spool), [key("1.2.3.4")], "nobody has recorded it yet");
+    let after = crashed(folder.path());
+    assert_eq!(open(after.path(), Durability::Power).unrecorded(), [key("1.2.3.4")]);
+    for (_, receipt) in spool.owed() {
+        spool.recorded(receipt);
+    }
+    assert_eq!(owed(&spool), []);
+    for number in 0..150 {
+        let instance = format!("1.2.3.5.{number}");
+        spool.recorded(kept(receive(&spool, &instance, &dataset(&instance, "P1", 500_000))).receipt);
+    }
+}
+
+#[test]
+fn of_two_that_take_the_same_place_at_once_none_is_lost() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Process);
+    let sent: Vec<_> = (0..9).map(|extra| dataset("1.2.3.4", "P1", 100 + 2 * extra)).collect();
+    let first = kept(receive(&spool, "1.2.3.4", &sent[0]));
+    std::thread::scope(|scope| {
+        for other in &sent[1..] {
+            let spool = spool.clone();
+            scope.spawn(move || {
+                let Outcome::Conflict(conflict) = receive(&spool, "1.2.3.4", other) else {
+                    panic!("no conflict")
+                };
+                spool.recorded(spool.replace(&conflict).unwrap().receipt);
+            });
+        }
+    });
+    let mut files: Vec<_> = spool.quarantined().unwrap();
+    files.push(spool.path_of(&key("1.2.3.4")));
+    let files: Vec<_> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    for one in &sent {
+        assert!(files.iter().any(|file| file.ends_with(one)), "an acknowledged data set is nowhere");
+    }
+    spool.recorded(first.receipt);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{Journal, State, segment::Segment};
+use super::{Journal, State, is_full, segment::Segment};
 use crate::config::Durability;
 
 /// Segments that intake has while those of a process that died are not free yet.
@@ -124,9 +124,7 @@ impl Journal {
             false => Err(io::ErrorKind::StorageFull.into()),
         };
         match made {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
+            Err(error) if is_full(error.kind()) => {
                 let mut state = self.lock();
                 state.segments_max = state.made();
                 tracing::warn!(

@@ -3,8 +3,11 @@
 //! A record is a fixed front with the key and, under power durability, the whole file of the
 //! instance, from the next page on. Offsets are handed out before the bytes are written, so a
 //! crash may leave a gap before a record that was acknowledged; reading therefore goes on
-//! behind a gap. All of a record is covered by checksums, and a record of another generation
-//! does not count.
+//! behind a gap. All of a record is covered by checksums.
+//!
+//! A segment is used again and again, and holds what modalities sent: old records, and whatever somebody
+//! has put into pixel data. So each use begins with a nonce from the system's random numbers, which each of
+//! its records begins with: nobody who sends an instance can know it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,11 +22,14 @@ use imaging::{SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::{config::Durability, outcome::InstanceKey};
 
-const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG2";
+const SEGMENT_MAGIC: &[u8; 8] = b"OVRDSEG3";
+/// What the magic of every version begins with.
+const ANY_SEGMENT_MAGIC: &[u8; 7] = b"OVRDSEG";
 /// In place of [`SEGMENT_MAGIC`]: laid out, and nothing in it.
 const FREE_MAGIC: &[u8; 8] = b"OVRDFREE";
-const RECORD_MAGIC: &[u8; 8] = b"OVRDREC2";
-/// Magic, generation, sequence, length, kind, length of the key, checksums; then the key.
+/// Magic, generation, nonce.
+const HEADER_BYTES: usize = 32;
+/// Nonce, sequence, length, kind, length of the key, checksums; then the key.
 const FRONT_BYTES: usize = 256;
 const KEY_AT: usize = 56;
 /// Records are looked for at multiples of this; under power durability they start at
@@ -42,6 +48,18 @@ pub(super) enum Kind {
 impl Kind {
     fn decode(code: u32) -> Option<Self> {
         [Self::Kept, Self::Deleted].into_iter().find(|&kind| kind as u32 == code)
+    }
+}
+
+/// What the records of one use of a segment begin with.
+type Nonce = [u8; 16];
+
+fn fresh_nonce() -> io::Result<Nonce> {
+    let mut nonce = Nonce::default();
+    // So few bytes come whole or not at all (getrandom(2)).
+    match rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())? {
+        count if count == nonce.len() => Ok(nonce),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
@@ -89,7 +107,7 @@ pub(super) struct Segment {
     path: PathBuf,
     /// Under power durability a write is on the disk when it returns, and passes by the page cache.
     file: File,
-    generation: u64,
+    nonce: Nonce,
     /// Records that the ledger does not have yet.
     pub(super) unrecorded: AtomicU64,
     /// All files of its records are on the disk by themselves.
@@ -119,36 +137,39 @@ impl Segment {
         durability: Durability,
         room: u64,
     ) -> io::Result<Self> {
+        let nonce = fresh_nonce()?;
         let plain = OpenOptions::new().write(true).create_new(true).open(path)?;
         let file = match durability {
             Durability::Process => {
-                write_header(&plain, generation)?;
+                plain.write_all_at(&header(generation, nonce), 0)?;
                 plain
             }
             Durability::Power => {
                 write_ahead(&plain, room)?;
-                let durable = open_durable(path, &header(generation))?;
+                let durable = open_durable(path, &header(generation, nonce))?;
                 File::open(folder)?.sync_all()?;
                 durable
             }
         };
-        Ok(Self::started(path.to_owned(), file, generation))
+        Ok(Self::started(path.to_owned(), file, nonce))
     }
 
     /// Takes a file that an earlier process has written ahead into use.
     pub(super) fn adopt(path: PathBuf, generation: u64) -> io::Result<Self> {
-        let file = open_durable(&path, &header(generation))?;
-        Ok(Self::started(path, file, generation))
+        let nonce = fresh_nonce()?;
+        let file = open_durable(&path, &header(generation, nonce))?;
+        Ok(Self::started(path, file, nonce))
     }
 
     /// Takes a segment that nobody needs any more into use again.
     pub(super) fn reuse(self, generation: u64) -> io::Result<Self> {
-        write_header(&self.file, generation)?;
-        Ok(Self::started(self.path, self.file, generation))
+        let nonce = fresh_nonce()?;
+        self.file.write_all_at(&header(generation, nonce), 0)?;
+        Ok(Self::started(self.path, self.file, nonce))
     }
 
-    fn started(path: PathBuf, file: File, generation: u64) -> Self {
-        Self { path, file, generation, unrecorded: AtomicU64::new(0), synced: AtomicBool::new(false) }
+    fn started(path: PathBuf, file: File, nonce: Nonce) -> Self {
+        Self { path, file, nonce, unrecorded: AtomicU64::new(0), synced: AtomicBool::new(false) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -207,8 +228,7 @@ impl Segment {
     fn front(&self, note: &Note<'_>, payload: &[u8]) -> [u8; FRONT_BYTES] {
         let key = format!("{}\n{}\n{}", note.key.study, note.key.series, note.key.sop_instance);
         let mut front = [0; FRONT_BYTES];
-        front[..8].copy_from_slice(RECORD_MAGIC);
-        front[8..16].copy_from_slice(&self.generation.to_le_bytes());
+        front[..16].copy_from_slice(&self.nonce);
         front[16..24].copy_from_slice(&note.sequence.to_le_bytes());
         front[24..32].copy_from_slice(&(payload.len() as u64).to_le_bytes());
         front[32..36].copy_from_slice(&(note.kind as u32).to_le_bytes());
@@ -242,14 +262,11 @@ pub(super) fn set_free(path: &Path) -> io::Result<()> {
     file.sync_data()
 }
 
-fn write_header(file: &File, generation: u64) -> io::Result<()> {
-    file.write_all_at(&header(generation), 0)
-}
-
-fn header(generation: u64) -> Pages {
+fn header(generation: u64, nonce: Nonce) -> Pages {
     let mut header = Pages::zeroed(PAGE_BYTES);
     header[..8].copy_from_slice(SEGMENT_MAGIC);
     header[8..16].copy_from_slice(&generation.to_le_bytes());
+    header[16..HEADER_BYTES].copy_from_slice(&nonce);
     header
 }
 
@@ -265,16 +282,28 @@ fn front_checksum(front: &[u8; FRONT_BYTES]) -> u32 {
 pub(super) struct Leftover {
     file: File,
     pub(super) generation: u64,
+    nonce: Nonce,
 }
 
 impl Leftover {
     /// Opens the file; `None` when it has no valid header (its creation was cut short).
+    ///
+    /// # Errors
+    /// Also when it is of another version of this program, which may have acknowledged what is in it.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
-        let mut header = [0; 16];
-        let valid = file.read_exact_at(&mut header, 0).is_ok() && header.starts_with(SEGMENT_MAGIC);
-        let generation = u64::from_le_bytes(header[8..].try_into().expect("eight bytes"));
-        Ok(valid.then(|| Self { file, generation }))
+        let mut header = [0; HEADER_BYTES];
+        let is_long = file.read_exact_at(&mut header, 0).is_ok();
+        if is_long && header.starts_with(ANY_SEGMENT_MAGIC) && !header.starts_with(SEGMENT_MAGIC) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is the journal of another version that did not end in order: start that version once, and stop it",
+            ));
+        }
+        let valid = is_long && header.starts_with(SEGMENT_MAGIC);
+        let generation = u64::from_le_bytes(header[8..16].try_into().expect("eight bytes"));
+        let nonce = header[16..].try_into().expect("sixteen bytes");
+        Ok(valid.then_some(Self { file, generation, nonce }))
     }
 
     /// All whole records, in the order of their offsets.
@@ -301,10 +330,7 @@ impl Leftover {
             |start: usize| u64::from_le_bytes(front[start..start + 8].try_into().expect("eight bytes"));
         let u32_at =
             |start: usize| u32::from_le_bytes(front[start..start + 4].try_into().expect("four bytes"));
-        if !front.starts_with(RECORD_MAGIC)
-            || u64_at(8) != self.generation
-            || u32_at(44) != front_checksum(&front)
-        {
+        if !front.starts_with(&self.nonce) || u32_at(44) != front_checksum(&front) {
             return Ok(None);
         }
         let start = at + if u64_at(24) > 0 { PAGE_BYTES as u64 } else { FRONT_BYTES as u64 };
@@ -346,4 +372,45 @@ fn parse_key(bytes: &[u8]) -> Option<InstanceKey> {
         series: SeriesUid::parse(uids.next()?).ok()?,
         sop_instance: SopInstanceUid::parse(uids.next()?).ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(instance: &str) -> InstanceKey {
+        InstanceKey {
+            study: "1.2.3.1".parse().unwrap(),
+            series: "1.2.3.2".parse().unwrap(),
+            sop_instance: instance.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn pixels_that_look_like_records_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let create =
+            |generation| Segment::create(folder.path(), generation, Durability::Power, 64 << 10).unwrap();
+        let (ours, theirs) = (create(1), create(2));
+        let mut draft = Draft::with_room();
+        let forged =
+            theirs.front(&Note { sequence: u64::MAX, kind: Kind::Deleted, key: &key("1.2.3.9") }, &[]);
+        for at in (0..8192).step_by(512) {
+            draft.file_mut()[at..][..FRONT_BYTES].copy_from_slice(&forged);
+        }
+        let note = Note { sequence: 1, kind: Kind::Kept, key: &key("1.2.3.4") };
+        ours.write_file(Segment::first_offset(), &note, &mut draft, 8192).unwrap();
+        let found = |segment: &Segment| {
+            let records = Leftover::open(segment.path()).unwrap().unwrap().records().unwrap();
+            records.into_iter().map(|found| found.key).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&ours), [key("1.2.3.4")]);
+        // Used again the segment still holds those bytes, and nobody jumps over them any more.
+        let again = ours.reuse(2).unwrap();
+        assert_eq!(found(&again), []);
+        let mut page = Pages::zeroed(PAGE_BYTES);
+        page[..FRONT_BYTES].copy_from_slice(&again.front(&note, &[]));
+        again.file.write_all_at(&page, 2 * Segment::first_offset()).unwrap();
+        assert_eq!(found(&again), [key("1.2.3.4")], "behind a gap a record of its own is found");
+    }
 }
