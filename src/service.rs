@@ -87,6 +87,8 @@ impl Service {
         let registry = Arc::new(open_models(&config).await?);
 
         let shutdown = CancellationToken::new();
+        let (boot, until) = (node.boot.clone(), shutdown.clone());
+        tokio::spawn(scp::record_owed(spool.clone(), ledger.clone(), node.node.clone(), boot, until));
         let dicom = dicom::DicomServer::bind(&config, &node, &spool, &ledger)?;
         let http = match config.has_role(Role::Api) {
             true => Some(http::HttpListener::bind(&config.http, settings::header_limit(&config)).await?),

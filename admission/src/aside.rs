@@ -2,9 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use imaging::{Header, SopInstanceUid, StudyUid};
+use imaging::{Header, SopInstanceUid, StudyUid, is_own_result};
 use ledger::{AssociationId, Ledger, Millis, NewQuarantined, QuarantineReason};
-use spool::{InstanceKey, Spool, identity_differs};
+use spool::{Found, InstanceKey, Spool, identity_differs};
 
 const ELSEWHERE: &str = "an instance of another study or series has this SOP Instance UID already";
 const OTHER: &str = "another data set is known under this SOP Instance UID, whose file was lost";
@@ -94,17 +94,18 @@ impl Aside {
         }))
     }
 
-    /// What a process that died has put into quarantine without saying so in the ledger. Blocks.
-    pub fn left_behind(spool: &Spool, quarantined: PathBuf) -> Self {
+    /// What a process that died has put into quarantine without saying so in the ledger, with the instance in
+    /// service whose study it holds. Blocks.
+    pub fn left_behind(spool: &Spool, quarantined: PathBuf) -> (Self, Option<Found>) {
         let Ok(second) = spool.find_quarantined(&quarantined) else {
-            return Self::unparsable(quarantined, "it cannot be read".to_owned());
+            return (Self::unparsable(quarantined, "it cannot be read".to_owned()), None);
         };
-        match spool.find(&second.key) {
-            Ok(first) => {
-                Self::twin(quarantined, &second.header, identity_differs(&first.header, &second.header))
-            }
-            Err(_) => Self::elsewhere(quarantined, second.key),
-        }
+        let Ok(first) = spool.find(&second.key) else {
+            return (Self::elsewhere(quarantined, second.key), None);
+        };
+        // A study of our own results is no patient's: its row is its job's.
+        let holds = identity_differs(&first.header, &second.header) && !is_own_result(&first.header);
+        (Self::twin(quarantined, &second.header, holds), holds.then_some(first))
     }
 
     fn elsewhere(quarantined: PathBuf, key: InstanceKey) -> Self {

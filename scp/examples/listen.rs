@@ -64,6 +64,9 @@ async fn main() -> Result<(), Failure> {
     let ledger = Ledger::open(&url, durability).await?;
     let config = config(&arguments)?;
     scp::reconcile(&spool, &ledger, &config.node, &config.boot).await?;
+    let (node, boot) = (config.node.clone(), config.boot.clone());
+    let shutdown = CancellationToken::new();
+    tokio::spawn(scp::record_owed(spool.clone(), ledger.clone(), node, boot, shutdown.clone()));
     let listener = Listener::bind(config, spool, ledger.clone(), Arc::new(|| {}))?;
     let mut ports = listener.local_addr()?.port().to_string();
     if let Some(tls) = listener.local_tls_addr()? {
@@ -72,7 +75,6 @@ async fn main() -> Result<(), Failure> {
     // Renamed into place, so that whoever waits for it reads it whole.
     fs::write(dir.join("ports.new"), ports)?;
     fs::rename(dir.join("ports.new"), dir.join("ports"))?;
-    let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
     tokio::spawn(async move {

@@ -43,7 +43,7 @@ pub use conformance::conformance_statement;
 pub use identity::{BadTokenKey, Identities, TokenRule, UserPasscode};
 pub use listener::{BindError, Listener};
 pub use pdu::BadPdu;
-pub use reconcile::{ReconcileError, Reconciled, RecoveryEvent, reconcile, recover};
+pub use reconcile::{ReconcileError, Reconciled, RecoveryEvent, reconcile, record_owed, recover};
 pub use send::{SendEvent, SendFailure, SendOptions, SendReport, echo, send};
 pub use status::Status;
 pub use tls::{TlsError, TlsOptions};

@@ -1,14 +1,19 @@
 //! Brings the ledger into agreement with the spool: after a crash, and from nothing.
 
+use std::{io, time::Duration};
+
 use admission::Aside;
 use imaging::is_own_result;
 use ledger::{
     AssociationId, BootId, Door, Ending, Ledger, Millis, NewAssociation, NewInstance, NodeId, Recorded,
 };
-use spool::{Found, Spool, WalkError};
+use spool::{Found, HeadError, InstanceKey, Receipt, Spool, WalkError};
+use tokio_util::sync::CancellationToken;
 
 /// Rows in one transaction.
 const BATCH: usize = 256;
+/// Between looks for what nobody is about to record.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Why spool and ledger could not be brought into agreement.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +21,11 @@ pub enum ReconcileError {
     #[error("the ledger does not take what the spool holds")]
     Ledger(#[from] ledger::Error),
     #[error("the quarantine cannot be read or written")]
-    Quarantine(#[source] std::io::Error),
+    Quarantine(#[source] io::Error),
+    #[error("an instance of the spool cannot be read")]
+    Spool(#[source] io::Error),
     #[error("the spool's old journal cannot be removed")]
-    Journal(#[source] std::io::Error),
+    Journal(#[source] io::Error),
     #[error("a blocking task ended early")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -45,31 +52,121 @@ pub async fn reconcile(
 ) -> Result<Reconciled, ReconcileError> {
     let keys = spool.unrecorded();
     let mut done = Reconciled::default();
+    let mut unread = None;
     if !keys.is_empty() {
-        let reading = spool.clone();
-        let (found, unreadable) = tokio::task::spawn_blocking(move || {
-            let read = keys.iter().map(|key| reading.find(key).ok());
-            let (found, missing): (Vec<_>, Vec<_>) = read.partition(Option::is_some);
-            (found.into_iter().flatten().collect::<Vec<_>>(), missing.len() as u64)
-        })
-        .await?;
-        done.unreadable = unreadable;
-        done.instances = record(spool, ledger, node, boot, found).await?;
+        let read = read(spool, keys).await?;
+        done.unreadable = read.unusable;
+        unread = read.failed;
+        done.instances = record(spool, ledger, node, boot, read.found).await?;
         tracing::info!(instances = done.instances, "recorded what an earlier process had kept");
     }
-    note_left_in_quarantine(spool, ledger).await?;
+    note_left_in_quarantine(spool, ledger, node, boot).await?;
     ledger.end_lost_associations(node, boot, Millis::now()).await?;
+    if let Some(error) = unread {
+        tracing::error!(%error, "an acknowledged instance cannot be read; its journal is kept for the next start");
+        return Ok(done);
+    }
     let finishing = spool.clone();
     tokio::task::spawn_blocking(move || finishing.reconciled()).await?.map_err(ReconcileError::Journal)?;
     Ok(done)
 }
 
+/// Records what was kept and whose recording failed or was cancelled, until `shutdown`: a request that hangs up, a
+/// ledger that was away for a moment.
+pub async fn record_owed(
+    spool: Spool,
+    ledger: Ledger,
+    node: NodeId,
+    boot: BootId,
+    shutdown: CancellationToken,
+) {
+    let mut told = false;
+    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        let owed = spool.owed();
+        if owed.is_empty() {
+            continue;
+        }
+        let count = owed.len();
+        let mut left = Vec::new();
+        for (key, receipt) in owed {
+            // One that the ledger refuses must not keep the others waiting.
+            if let Err(error) = record_one(&spool, &ledger, &node, &boot, key, receipt).await {
+                left.push(error);
+            }
+        }
+        let recorded = count - left.len();
+        if recorded > 0 {
+            tracing::info!(instances = recorded, "recorded what was kept and left without a row");
+        }
+        match left.first() {
+            Some(error) if !std::mem::replace(&mut told, true) => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, instances = left.len(), "instances that are kept have no rows yet");
+            }
+            Some(_) => {}
+            None => told = false,
+        }
+    }
+}
+
+async fn record_one(
+    spool: &Spool,
+    ledger: &Ledger,
+    node: &NodeId,
+    boot: &BootId,
+    key: InstanceKey,
+    receipt: Receipt,
+) -> Result<(), ReconcileError> {
+    let read = read(spool, vec![key]).await?;
+    if let Some(error) = read.failed {
+        return Err(ReconcileError::Spool(error));
+    }
+    record(spool, ledger, node, boot, read.found).await?;
+    spool.recorded(receipt);
+    Ok(())
+}
+
+/// What the files of some instances say.
+#[derive(Debug, Default)]
+struct Read {
+    found: Vec<Found>,
+    /// They are not there any more, or are no instances.
+    unusable: u64,
+    /// Why the disk did not give one.
+    failed: Option<io::Error>,
+}
+
+async fn read(spool: &Spool, keys: Vec<InstanceKey>) -> Result<Read, ReconcileError> {
+    let spool = spool.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut read = Read::default();
+        for key in &keys {
+            match spool.find(key) {
+                Ok(found) => read.found.push(found),
+                Err(HeadError::Io(error)) => read.failed = Some(error),
+                Err(error) => {
+                    read.unusable += 1;
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, sop_instance.uid = %key.sop_instance, "what was kept is no instance any more");
+                }
+            }
+        }
+        read
+    });
+    Ok(reading.await?)
+}
+
 /// A process may die between putting a file into quarantine, which it answers, and the file's row, which may hold
 /// a study. The files themselves tell.
-async fn note_left_in_quarantine(spool: &Spool, ledger: &Ledger) -> Result<(), ReconcileError> {
+async fn note_left_in_quarantine(
+    spool: &Spool,
+    ledger: &Ledger,
+    node: &NodeId,
+    boot: &BootId,
+) -> Result<(), ReconcileError> {
     let known = ledger.quarantined_files().await?;
     let reading = spool.clone();
-    let left = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<Aside>> {
+    let left = tokio::task::spawn_blocking(move || -> io::Result<Vec<_>> {
         let files = reading.quarantined()?.into_iter();
         let unknown = files
             .filter(|path| path.file_name().is_none_or(|name| !known.contains(&*name.to_string_lossy())));
@@ -77,11 +174,14 @@ async fn note_left_in_quarantine(spool: &Spool, ledger: &Ledger) -> Result<(), R
     })
     .await?
     .map_err(ReconcileError::Quarantine)?;
-    for aside in &left {
+    let (asides, in_service): (Vec<Aside>, Vec<Option<Found>>) = left.into_iter().unzip();
+    // A study can be held when it is known; where the database is new, nothing is.
+    record(spool, ledger, node, boot, in_service.into_iter().flatten().collect()).await?;
+    for aside in &asides {
         aside.record(ledger, None).await?;
     }
-    if !left.is_empty() {
-        tracing::info!(files = left.len(), "noted what an earlier process had put into quarantine");
+    if !asides.is_empty() {
+        tracing::info!(files = asides.len(), "noted what an earlier process had put into quarantine");
     }
     Ok(())
 }

@@ -125,8 +125,19 @@ fn a_twin_whose_receiver_died_before_its_row_holds_the_study_after_the_restart()
         service.die_and_restart();
     }
     service.stop();
-    assert_eq!(service.ledger("select reason, study_uid is null from quarantined").trim(), "twin 0");
-    assert_eq!(service.ledger("select reason from hold").trim(), "quarantined-twin");
+    let expect_noted = |service: &Service| {
+        assert_eq!(service.ledger("select reason, study_uid is null from quarantined").trim(), "twin 0");
+        assert_eq!(service.ledger("select reason from hold").trim(), "quarantined-twin");
+    };
+    expect_noted(&service);
+    // The database is lost as well: the study is not known when the file in quarantine is to hold it.
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let lost = fs::remove_file(folder.path().join(file));
+        assert!(lost.is_ok() || !folder.path().join(file).exists());
+    }
+    service.restart();
+    service.stop();
+    expect_noted(&service);
 }
 
 /// A listener whose folder is a file system of its own, made in a namespace of its own.

@@ -8,6 +8,7 @@ mod answers;
 mod conformance;
 mod faults;
 mod peers;
+mod reconcile;
 mod sending;
 mod service;
 mod tls;
