@@ -75,9 +75,27 @@ impl Error {
 /// SQLSTATE of PostgreSQL (always five characters) or a result code of SQLite (a number below 10 000).
 fn code_may_pass(code: &str) -> bool {
     if code.len() == 5 {
-        // 08 connection, 40 rollback (deadlock), 53 resources, 57 operator intervention
-        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class));
+        // 08 connection, 25006 a server that only reads (after a failover), 40 rollback (deadlock), 53 resources,
+        // 57 operator intervention, 58 the server's own disk
+        return ["08", "25006", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class));
     }
-    // The low byte is the primary code: SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
-    code.parse::<u32>().is_ok_and(|code| [5, 6, 10, 13, 14].contains(&(code & 0xff)))
+    // The low byte is the primary code: SQLITE_BUSY, SQLITE_LOCKED, SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL,
+    // SQLITE_CANTOPEN.
+    code.parse::<u32>().is_ok_and(|code| [5, 6, 8, 10, 13, 14].contains(&(code & 0xff)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_or_a_disk_gets_over_may_pass_and_what_a_row_is_refused_for_may_not() {
+        for passing in ["08006", "25006", "40P01", "53100", "57P03", "58030", "5", "8", "1032", "778", "13"] {
+            assert!(code_may_pass(passing), "{passing}");
+        }
+        // Foreign key, unique, no transaction; SQLite: constraint, foreign key, trigger.
+        for lasting in ["23503", "23505", "25P01", "19", "787", "1811"] {
+            assert!(!code_may_pass(lasting), "{lasting}");
+        }
+    }
 }
