@@ -54,6 +54,22 @@ impl Ledger {
         self.commit(tx, &[Topic::Intake]).await?;
         Ok(recorded)
     }
+
+    /// Compares `new`, which is not in service, with what is known under its UID, as [`Ledger::record_instances`]
+    /// does. `None` when nothing is known: then nothing is written, for it must not become what is known.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn compare_instance(&self, new: &NewInstance) -> Result<Option<Recorded>, Error> {
+        let mut tx = self.db.begin().await?;
+        let batch = std::slice::from_ref(new);
+        let known = known_before(&mut tx, batch).await?;
+        let Some(first) = known.get(&new.header.sop_instance) else { return Ok(None) };
+        note_carriers(&mut tx, batch, &known).await?;
+        let recorded = compare(&mut tx, first, new).await?;
+        self.commit(tx, &[Topic::Intake]).await?;
+        Ok(Some(recorded))
+    }
 }
 
 pub(crate) async fn record(tx: &mut Tx, batch: &[NewInstance]) -> Result<Vec<Recorded>, Error> {
@@ -157,11 +173,14 @@ pub(crate) async fn note_carriers(
     known: &BTreeMap<SopInstanceUid, Known>,
 ) -> Result<(), Error> {
     let mut carried: BTreeMap<(AssociationId, &StudyUid, &SeriesUid), (i64, Millis)> = BTreeMap::new();
+    let mut places: BTreeMap<&SopInstanceUid, (&StudyUid, &SeriesUid)> = BTreeMap::new();
     for new in batch {
-        let (study, series) = match known.get(&new.header.sop_instance) {
+        let uid = &new.header.sop_instance;
+        // Where a batch has a UID twice, the first is the one that becomes known.
+        let (study, series) = *places.entry(uid).or_insert_with(|| match known.get(uid) {
             Some(known) => (&known.study, &known.series),
             None => (&new.header.study, &new.header.series),
-        };
+        });
         let (count, last_at) = carried.entry((new.association, study, series)).or_default();
         *count += 1;
         *last_at = new.arrived_at.max(*last_at);

@@ -41,6 +41,42 @@ on_both! {
         assert_eq!(row.instance_count, 1);
     }
 
+    async fn a_uid_that_a_batch_brings_for_two_studies_is_the_firsts(db: TestDb) {
+        let association = open_association(&db.ledger).await;
+        let first = instance(association, 1, 1, 1);
+        let mut moved = first.clone();
+        (moved.header.study, moved.header.series) = (study(2), series(2));
+
+        let recorded = db.ledger.record_instances(&[first.clone(), moved]).await.expect("recorded");
+
+        assert_eq!(recorded, [Recorded::New, Recorded::Misplaced]);
+        let kept = db.ledger.instance(&first.header.sop_instance).await.expect("an answer").expect("an instance");
+        assert_eq!(kept.header.study, study(1));
+        assert!(db.ledger.study(&study(2)).await.expect("an answer").is_none());
+    }
+
+    async fn what_is_only_compared_never_becomes_known(db: TestDb) {
+        let association = open_association(&db.ledger).await;
+        let twin = instance(association, 1, 1, 1);
+
+        assert_eq!(db.ledger.compare_instance(&twin).await.expect("compared"), None);
+
+        assert!(db.ledger.instance(&twin.header.sop_instance).await.expect("an answer").is_none());
+        assert!(db.ledger.study(&study(1)).await.expect("an answer").is_none());
+    }
+
+    async fn what_is_only_compared_is_judged_as_what_is_recorded(db: TestDb) {
+        let association = receive_study(&db.ledger, 1).await;
+        let mut twin = instance(association, 1, 1, 1);
+        assert_eq!(db.ledger.compare_instance(&twin).await.expect("compared"), Some(Recorded::Same));
+        twin.digest = "another".to_owned();
+        twin.header.facts.patient.name = "Seacole^Mary".to_owned();
+        assert_eq!(db.ledger.compare_instance(&twin).await.expect("compared"), Some(Recorded::Twin));
+        assert!(db.ledger.study(&study(1)).await.expect("an answer").expect("a study").is_held);
+        twin.header.study = study(2);
+        assert_eq!(db.ledger.compare_instance(&twin).await.expect("compared"), Some(Recorded::Misplaced));
+    }
+
     async fn every_arrival_moves_the_revision(db: TestDb) {
         let association = receive_study(&db.ledger, 1).await;
         let study_before = db.ledger.study(&study(1)).await.expect("an answer").expect("a study").revision;
