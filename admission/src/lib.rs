@@ -10,7 +10,9 @@
 mod arrival;
 mod aside;
 mod record;
+mod twin;
 
 pub use arrival::{Arrival, Instance, settle};
 pub use aside::Aside;
 pub use record::{AdmissionError, Admitted, record};
+pub use twin::{compare_with_first, replace_known, set_other_aside};

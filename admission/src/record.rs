@@ -1,16 +1,12 @@
 //! What the ledger has to know of what came.
 
-use std::{io, time::Duration};
+use std::io;
 
 use imaging::{Header, SopInstanceUid};
-use ledger::{AssociationId, Ledger, Millis, Recorded};
-use spool::{InstanceKey, Spool};
+use ledger::{AssociationId, Ledger, Millis, NewInstance, Recorded};
+use spool::Spool;
 
-use crate::{Arrival, Aside, Instance};
-
-/// How long the row of an instance that is in the spool may take, and how often it is asked for.
-const FIRST_RECORDED_WITHIN: Duration = Duration::from_secs(10);
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+use crate::{Arrival, Aside, Instance, compare_with_first, replace_known, set_other_aside};
 
 /// What became of an instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +27,22 @@ pub enum Admitted {
 pub enum AdmissionError {
     #[error("the ledger did not take it")]
     Ledger(#[from] ledger::Error),
-    #[error("the instance that has the UID {0} already is not recorded yet; send this one again later")]
+    #[error(
+        "the instance that has the UID {0} already is not recorded, and cannot be; send this one again later"
+    )]
     FirstUnrecorded(SopInstanceUid),
     #[error("an instance with the UID of another one cannot be put into quarantine")]
     Quarantine(#[source] io::Error),
+}
+
+impl AdmissionError {
+    /// Whether the same may succeed later without anybody's doing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.may_pass(),
+            Self::FirstUnrecorded(_) | Self::Quarantine(_) => false,
+        }
+    }
 }
 
 /// Records what `association` brought; one answer for each, in order.
@@ -56,7 +64,7 @@ pub async fn record(
             Arrival::Kept(instance) => batch.push(instance),
             Arrival::Twin(instance, aside) => {
                 admitted.extend(recorder.instances(std::mem::take(&mut batch)).await?);
-                admitted.extend(recorder.twin(instance, &aside).await?);
+                admitted.push(recorder.twin(instance, &aside).await?);
             }
             Arrival::Replacing(instance, aside) => {
                 admitted.extend(recorder.instances(std::mem::take(&mut batch)).await?);
@@ -86,42 +94,54 @@ impl Recorder<'_> {
             batch.into_iter().map(|instance| instance.split(self.association, self.now)).unzip();
         let recorded = self.ledger.record_instances(&rows).await?;
         let mut admitted = Vec::with_capacity(rows.len());
-        for ((row, recorded), receipt) in rows.into_iter().zip(recorded).zip(&receipts) {
-            let header = Box::new(row.header);
-            admitted.push(match recorded {
-                Recorded::New | Recorded::NewOfOtherPatient => Admitted::Stored(header),
-                Recorded::Same => Admitted::Duplicate(header),
-                Recorded::Twin => {
-                    if receipt.is_some() {
-                        self.set_other_aside(&header).await?;
+        let mut failure = None;
+        for ((row, recorded), receipt) in rows.into_iter().zip(recorded).zip(receipts) {
+            match self.follow(row, recorded, receipt.is_some()).await {
+                Ok(one) => {
+                    admitted.push(one);
+                    if let Some(receipt) = receipt {
+                        self.spool.recorded(receipt);
                     }
-                    Admitted::Conflict(header.sop_instance)
                 }
-                Recorded::Misplaced => {
-                    self.set_aside(&header).await?;
-                    Admitted::Conflict(header.sop_instance)
-                }
-            });
+                // The journal goes on naming this one, which is in service without a row. The others have theirs.
+                Err(error) => failure = Some(error),
+            }
         }
-        for receipt in receipts.into_iter().flatten() {
-            self.spool.recorded(receipt);
-        }
-        Ok(admitted)
+        failure.map_or(Ok(admitted), Err)
     }
 
-    /// Compared with the first, which another door may have brought a moment ago: its row has to be there,
-    /// else the ledger would take the second for the first.
-    async fn twin(&self, instance: Instance, aside: &Aside) -> Result<Vec<Admitted>, AdmissionError> {
-        let uid = &instance.header.sop_instance;
-        let patience = tokio::time::timeout(FIRST_RECORDED_WITHIN, async {
-            while self.ledger.instance(uid).await?.is_none() {
-                tokio::time::sleep(ASK_AGAIN).await;
+    /// Does what follows from the ledger's answer.
+    async fn follow(
+        &self,
+        row: NewInstance,
+        recorded: Recorded,
+        is_in_service: bool,
+    ) -> Result<Admitted, AdmissionError> {
+        match recorded {
+            Recorded::New | Recorded::NewOfOtherPatient => Ok(Admitted::Stored(Box::new(row.header))),
+            Recorded::Same => Ok(Admitted::Duplicate(Box::new(row.header))),
+            Recorded::Twin => {
+                if is_in_service {
+                    self.set_other_aside(&row).await?;
+                }
+                Ok(Admitted::Conflict(row.header.sop_instance))
             }
-            Ok::<(), ledger::Error>(())
-        });
-        patience.await.map_err(|_| AdmissionError::FirstUnrecorded(uid.clone()))??;
+            Recorded::Misplaced => {
+                self.set_aside(&row.header).await?;
+                Ok(Admitted::Conflict(row.header.sop_instance))
+            }
+        }
+    }
+
+    /// The first stays in service; this one is known by its row in quarantine alone.
+    async fn twin(&self, instance: Instance, aside: &Aside) -> Result<Admitted, AdmissionError> {
+        let (row, _) = instance.split(self.association, self.now);
+        let recorded = compare_with_first(self.spool, self.ledger, &row).await?;
         aside.record(self.ledger, Some(self.association)).await?;
-        self.instances(vec![instance]).await
+        if recorded == Recorded::Misplaced {
+            self.set_aside(&row.header).await?;
+        }
+        Ok(Admitted::Conflict(row.header.sop_instance))
     }
 
     /// The ledger knows its UID elsewhere, and holds that study: it goes out of service.
@@ -134,10 +154,8 @@ impl Recorder<'_> {
     }
 
     /// Its file took the place of one that was lost, and is not that one.
-    async fn set_other_aside(&self, header: &Header) -> Result<(), AdmissionError> {
-        let key = InstanceKey::of(header);
-        let aside = Aside::other_than_known(self.spool, key).await.map_err(AdmissionError::Quarantine)?;
-        match aside {
+    async fn set_other_aside(&self, row: &NewInstance) -> Result<(), AdmissionError> {
+        match set_other_aside(self.spool, row).await.map_err(AdmissionError::Quarantine)? {
             Some(aside) => Ok(aside.record(self.ledger, Some(self.association)).await?),
             None => Ok(()),
         }
@@ -145,7 +163,7 @@ impl Recorder<'_> {
 
     async fn replacement(&self, instance: Instance, aside: &Aside) -> Result<Admitted, AdmissionError> {
         let (row, receipt) = instance.split(self.association, self.now);
-        self.ledger.replace_instance(&row).await?;
+        replace_known(self.spool, self.ledger, &row).await?;
         aside.record(self.ledger, Some(self.association)).await?;
         if let Some(receipt) = receipt {
             self.spool.recorded(receipt);

@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use admission::{Admitted, settle};
+use admission::{Admitted, Arrival, settle};
 use imaging::SopInstanceUid;
 use ledger::{
     AssociationId, BootId, Door, HoldReason, InstanceRow, Ledger, Millis, NewAssociation, NodeId, PageRequest,
 };
-use spool::{SameUid, Spool, SpoolConfig};
+use spool::{InstanceKey, SameUid, Spool, SpoolConfig};
 
 struct House {
     ledger: Ledger,
@@ -45,12 +45,18 @@ impl House {
     }
 
     async fn bring(&self, file: &[u8]) -> Admitted {
-        let arrival = settle(&self.spool, self.spool.put(file).unwrap()).unwrap();
+        self.record(self.take_in(file)).await
+    }
+
+    /// Puts a file into the spool; its row is late.
+    fn take_in(&self, file: &[u8]) -> Arrival {
+        settle(&self.spool, self.spool.put(file).unwrap()).unwrap()
+    }
+
+    async fn record(&self, arrival: Arrival) -> Admitted {
         let admitted =
             admission::record(&self.spool, &self.ledger, self.association, vec![arrival], Millis::now());
-        let mut admitted = admitted.await.unwrap();
-        assert_eq!(admitted.len(), 1);
-        admitted.remove(0)
+        admitted.await.unwrap().remove(0)
     }
 
     async fn row(&self, uid: &SopInstanceUid) -> InstanceRow {
@@ -71,6 +77,13 @@ fn with_another_pixel() -> Vec<u8> {
     let mut file = mr();
     let at = file.len() - 200;
     file[at] ^= 1;
+    file
+}
+
+fn with_yet_another_pixel() -> Vec<u8> {
+    let mut file = mr();
+    let at = file.len() - 200;
+    file[at] ^= 2;
     file
 }
 
@@ -124,6 +137,45 @@ async fn another_patients_never_takes_the_place_and_holds_the_study() {
         assert!(reasons.contains(&HoldReason::IdentityConflict), "{reasons:?}");
         assert!(reasons.contains(&HoldReason::QuarantinedTwin), "{reasons:?}");
     }
+}
+
+#[tokio::test]
+async fn a_twin_that_is_heard_of_first_is_not_taken_for_what_is_in_service() {
+    let house = House::with(SameUid::KeepFirst).await;
+    let first = house.take_in(&mr());
+    assert!(matches!(house.bring(&of_another_patient()).await, Admitted::Conflict(_)));
+    let Admitted::Duplicate(header) = house.record(first).await else { panic!("the twin brought its row") };
+    let in_service = house.spool.find(&InstanceKey::of(&header)).unwrap();
+    let row = house.row(&header.sop_instance).await;
+    assert_eq!((row.digest, row.size_bytes), (in_service.digest.to_string(), in_service.size_bytes));
+    let holds = house.ledger.open_holds(&header.study).await.unwrap();
+    assert!(holds.iter().any(|hold| hold.reason == HoldReason::QuarantinedTwin), "{holds:?}");
+    assert_eq!(house.set_aside().await, 1);
+}
+
+#[tokio::test]
+async fn a_late_row_takes_nothing_out_of_service_that_replaced_its_instance() {
+    let house = House::with(SameUid::Replace).await;
+    let first = house.take_in(&mr());
+    let Admitted::Replaced(header) = house.bring(&with_another_pixel()).await else { panic!("not replaced") };
+    assert!(matches!(house.record(first).await, Admitted::Conflict(_)));
+    let in_service = house.spool.find(&InstanceKey::of(&header)).unwrap();
+    assert_eq!(house.row(&header.sop_instance).await.digest, in_service.digest.to_string());
+    assert_eq!(house.set_aside().await, 1);
+}
+
+#[tokio::test]
+async fn a_late_row_of_what_was_replaced_itself_does_not_come_back() {
+    let house = House::with(SameUid::Replace).await;
+    house.bring(&mr()).await;
+    let second = house.take_in(&with_another_pixel());
+    let Admitted::Replaced(header) = house.bring(&with_yet_another_pixel()).await else {
+        panic!("not replaced")
+    };
+    assert!(matches!(house.record(second).await, Admitted::Replaced(_)));
+    let in_service = house.spool.find(&InstanceKey::of(&header)).unwrap();
+    assert_eq!(house.row(&header.sop_instance).await.digest, in_service.digest.to_string());
+    assert_eq!(house.set_aside().await, 2);
 }
 
 #[tokio::test]
