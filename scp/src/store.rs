@@ -150,12 +150,9 @@ fn settle(spool: &Spool, outcome: Outcome, carrier: &mut Carrier) -> Status {
         Err(error) => return refused(&KeepError::from(error)),
     };
     match arrival {
-        Arrival::Kept(one) => carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt),
+        Arrival::Kept(one) => carrier.arrived(one),
         Arrival::Replacing(one, aside) => carrier.replaced(one, aside),
-        Arrival::Twin(one, aside) => {
-            carrier.set_aside(aside);
-            carrier.arrived(one.header, one.digest, one.size_bytes, one.receipt);
-        }
+        Arrival::Twin(one, aside) => carrier.twin(one, aside),
         Arrival::Unusable(fault, aside) => {
             carrier.set_aside(aside);
             return match fault {

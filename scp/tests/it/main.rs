@@ -9,6 +9,7 @@ mod conformance;
 mod faults;
 mod peers;
 mod reconcile;
+mod rows;
 mod sending;
 mod service;
 mod tls;

@@ -115,9 +115,31 @@ impl Service {
         python(&[
             "-c",
             "import sqlite3,sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print(*row)",
-            self.folder.join("ledger.db").to_str().unwrap(),
+            self.ledger_file().to_str().unwrap(),
             sql,
         ])
+    }
+
+    /// Changes the ledger's file behind the service's back.
+    pub(crate) fn break_ledger(&self, sql: &str) {
+        let script = "import sqlite3,sys\nsqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+        python(&["-c", script, self.ledger_file().to_str().unwrap(), sql]);
+    }
+
+    /// Keeps everybody else from writing to the ledger until it is dropped.
+    pub(crate) fn hold_ledger(&self) -> peers::Guarded {
+        let script = "import sqlite3,sys,time\ndb=sqlite3.connect(sys.argv[1],isolation_level=None)\n\
+            db.execute('begin immediate')\nopen(sys.argv[2],'w').close()\ntime.sleep(60)";
+        let held = self.folder.join("held");
+        let mut command = Command::new(peers::python());
+        command.args(["-c", script]).arg(self.ledger_file()).arg(&held);
+        let holder = peers::Guarded::spawn(command);
+        wait_until("the ledger is held", || held.exists());
+        holder
+    }
+
+    fn ledger_file(&self) -> PathBuf {
+        self.folder.join("ledger.db")
     }
 
     /// The most memory that the process has had, in bytes.
