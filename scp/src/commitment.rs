@@ -1,7 +1,8 @@
 //! Storage Commitment, Push Model (PS3.4 Annex J), as provider; [`ask`] is the user's side.
 //!
-//! An instance is confirmed when the ledger knows it with the SOP class that was named and
-//! the spool holds it whole; what the spool holds is as durable as configured. The report
+//! An instance is confirmed when the ledger knows it with the SOP class that was named and the spool holds that
+//! very data set, read through and compared with its digest: the requester may delete its own then. What the
+//! spool holds is as durable as configured. The report
 //! goes to the requester's own listener when its address is configured: then the request is
 //! in the ledger before it is answered, and [`owed`] delivers, also after a restart. Else it goes
 //! out on the association that asked; when that dies, the requester asks again, as the standard has it.
@@ -10,15 +11,16 @@ mod ask;
 mod elements;
 mod owed;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
+use admission::Aside;
 pub(crate) use owed::{Owed, deliver_all};
 
 pub use ask::{CommitmentReport, CommitmentRequest, ask_for_commitment};
 
 use imaging::{SopInstanceUid, Uid};
 use ledger::{CommitmentOutcome, CommitmentVerdict, Ledger, Millis, OwedReport};
-use spool::{InstanceKey, Spool};
+use spool::{InstanceKey, ReadError, Spool};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -232,15 +234,36 @@ impl Commitments {
             return Err(Status::COMMIT_CLASS_CONFLICT);
         }
         let key = InstanceKey { study: row.header.study, series: row.header.series, sop_instance };
-        match self.spool.holds(&key) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Status::COMMIT_NO_SUCH_OBJECT),
-            Err(error) => {
-                tracing::error!(error = %error, "the spool cannot be read");
-                Err(Status::COMMIT_PROCESSING_FAILURE)
+        match self.spool.verify(&key) {
+            Ok(()) if self.spool.find(&key).is_ok_and(|found| found.digest.to_string() == row.digest) => {
+                Ok(())
             }
+            Ok(()) | Err(ReadError::Missing) => Err(Status::COMMIT_NO_SUCH_OBJECT),
+            Err(ReadError::Damaged) => Err(self.set_damaged_aside(key)),
+            Err(ReadError::Io(error)) => Err(cannot_judge(&error)),
         }
     }
+
+    /// In its place it would be taken for the same when the requester sends it again.
+    fn set_damaged_aside(&self, key: InstanceKey) -> Status {
+        tracing::error!(study.uid = %key.study, "an instance whose commitment is asked for is damaged on the disk");
+        let aside = match self.runtime.block_on(Aside::damaged(&self.spool, key)) {
+            Ok(aside) => aside,
+            Err(error) => return cannot_judge(&error),
+        };
+        if let Some(aside) = aside
+            && let Err(error) = self.runtime.block_on(aside.record(&self.ledger, None))
+        {
+            // The next start finds it in quarantine and does it.
+            tracing::error!(error = &error as &dyn std::error::Error, "a file in quarantine has no row");
+        }
+        Status::COMMIT_NO_SUCH_OBJECT
+    }
+}
+
+fn cannot_judge(error: &io::Error) -> Status {
+    tracing::error!(error = error as &dyn std::error::Error, "a commitment cannot be judged: the disk");
+    Status::COMMIT_PROCESSING_FAILURE
 }
 
 /// Brings a report to its requester's own listener. Blocks.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -120,6 +120,62 @@ fn commitment_is_reported_on_the_association_that_asked() {
             "event 2 confirmed 0 failed 1 reason 0119"
         ]
     );
+}
+
+/// Runs `commit.py` with one file; gives the first thing that was said of it.
+fn first_verdict(service: &Service, mode: &str, file: &Path) -> String {
+    let output = peer_script("commit.py", &[mode, &service.port.to_string(), file.to_str().unwrap()]);
+    output.lines().nth(1).unwrap().to_owned()
+}
+
+const CONFIRMED: &str = "event 1 confirmed 1 failed 0";
+
+#[test]
+fn what_was_confirmed_outlives_a_power_cut_that_takes_its_file() {
+    let mut service = Service::with(&["--durability", "power"]);
+    let file = sendable().remove(0);
+    assert_eq!(first_verdict(&service, "same", &file), CONFIRMED);
+    let stored = service.stored();
+    let bytes = fs::read(&stored[0]).unwrap();
+    // Nothing has flushed the file itself.
+    service.die();
+    for path in &stored {
+        fs::remove_file(path).unwrap();
+    }
+    service.restart();
+    assert_eq!((stored.len(), fs::read(&stored[0]).unwrap()), (1, bytes));
+    assert_eq!(first_verdict(&service, "again", &file), CONFIRMED);
+}
+
+#[test]
+fn a_commitment_is_not_judged_before_the_row_is_there() {
+    let service = Service::with(&[]);
+    let file = sendable().remove(0);
+    let held = service.hold_ledger();
+    std::thread::scope(|scope| {
+        let verdict = scope.spawn(|| first_verdict(&service, "same", &file));
+        crate::service::wait_until("the file", || service.stored().len() == 1);
+        std::thread::sleep(std::time::Duration::from_secs(1)); // the request has come by then
+        assert!(!verdict.is_finished(), "nothing can be said yet");
+        drop(held);
+        assert_eq!(verdict.join().unwrap(), CONFIRMED);
+    });
+}
+
+#[test]
+fn what_is_damaged_on_the_disk_is_not_confirmed_and_can_be_sent_again() {
+    let mut service = Service::start();
+    let file = sendable().remove(0);
+    assert_eq!(first_verdict(&service, "same", &file), CONFIRMED);
+    let stored = service.stored();
+    let mut bytes = fs::read(&stored[0]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&stored[0], &bytes).unwrap();
+    assert_eq!(first_verdict(&service, "again", &file), "event 2 confirmed 0 failed 1 reason 0112");
+    assert_eq!(first_verdict(&service, "same", &file), CONFIRMED);
+    service.stop();
+    assert_eq!((service.stored().len(), service.quarantined()), (1, 1));
+    assert_eq!(service.ledger("select reason from quarantined").trim(), "unparsable");
 }
 
 #[test]

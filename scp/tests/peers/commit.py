@@ -3,8 +3,9 @@
 The first request names what was stored; the second also an instance that nobody has; the third the right instance with
 a wrong class. Prints the status of each action and what each report says.
 
-Usage: commit.py same|own:PORT|later SCP_PORT FILE    own: reports come to a listener of ours; later: only the first
-       commit.py report PORT                          request, without waiting; report: waits for a report of it
+Usage: commit.py same|own:PORT|later|again SCP_PORT FILE    own: reports come to a listener of ours; later: only the
+       commit.py report PORT                                first request, without waiting; again: only the first
+                                                            request, nothing stored; report: waits for a report
 Over TLS when TLS_CA names who must have signed the other's certificate.
 """
 import os
@@ -60,7 +61,8 @@ authority = os.environ.get("TLS_CA")
 tls = (ssl.create_default_context(cafile=authority), "localhost") if authority else None
 association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", evt_handlers=handlers, tls_args=tls)
 assert association.is_established
-assert association.send_c_store(path).Status == 0
+if where != "again":
+    assert association.send_c_store(path).Status == 0
 
 
 def ask(*references):
@@ -82,7 +84,7 @@ def ask(*references):
 
 known = (dataset.SOPClassUID, dataset.SOPInstanceUID)
 ask(known)
-if where == "later":
+if where in ("later", "again"):
     association.release()
     sys.exit()
 ask(known, (dataset.SOPClassUID, "1.2.3.4.5.6.7"))
