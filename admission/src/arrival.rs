@@ -13,6 +13,8 @@ use crate::Aside;
 pub enum Arrival {
     /// In service.
     Kept(Instance),
+    /// In service in the place of a damaged file, which is set aside.
+    Mending(Instance, Aside),
     /// In service in the place of another data set, which is set aside.
     Replacing(Instance, Aside),
     /// Set aside: another data set stays in service under its UID.
@@ -62,8 +64,12 @@ impl Instance {
 /// When the disk refuses; both data sets of a conflict are kept then, the first in service.
 pub fn settle(spool: &Spool, outcome: Outcome) -> io::Result<Arrival> {
     match outcome {
-        Outcome::Kept(Kept { digest, size_bytes, header, receipt, .. }) => {
-            Ok(Arrival::Kept(Instance { header, digest, size_bytes, receipt: Some(receipt) }))
+        Outcome::Kept(Kept { key, digest, size_bytes, header, damaged, receipt }) => {
+            let instance = Instance { header, digest, size_bytes, receipt: Some(receipt) };
+            Ok(match damaged {
+                None => Arrival::Kept(instance),
+                Some(quarantined) => Arrival::Mending(instance, Aside::of_damaged(quarantined, key)),
+            })
         }
         // Perhaps its row is missing: an earlier process may have died between the two.
         Outcome::Same(Same { digest, size_bytes, header, .. }) => {

@@ -72,11 +72,16 @@ impl Aside {
     /// When the disk refuses; it stays in the spool.
     pub async fn damaged(spool: &Spool, key: InstanceKey) -> io::Result<Option<Self>> {
         let quarantined = take_out(spool, key.clone(), DAMAGED).await?;
-        Ok(quarantined.map(|quarantined| Self {
+        Ok(quarantined.map(|quarantined| Self::of_damaged(quarantined, key)))
+    }
+
+    /// What the disk has damaged, after it was taken out of service.
+    pub(crate) fn of_damaged(quarantined: PathBuf, key: InstanceKey) -> Self {
+        Self {
             study: Some(key.study),
             sop_instance: Some(key.sop_instance),
             ..Self::unparsable(quarantined, DAMAGED.to_owned())
-        }))
+        }
     }
 
     /// Takes an instance out of service whose file came where the ledger knows another data set: that one's file

@@ -62,6 +62,10 @@ pub async fn record(
     for arrival in arrivals {
         match arrival {
             Arrival::Kept(instance) => batch.push(instance),
+            Arrival::Mending(instance, aside) => {
+                batch.push(instance);
+                aside.record(ledger, Some(association)).await?;
+            }
             Arrival::Twin(instance, aside) => {
                 admitted.extend(recorder.instances(std::mem::take(&mut batch)).await?);
                 admitted.push(recorder.twin(instance, &aside).await?);

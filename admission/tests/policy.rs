@@ -114,6 +114,19 @@ async fn the_first_stays_and_the_second_is_set_aside() {
 }
 
 #[tokio::test]
+async fn what_the_disk_has_damaged_is_set_aside_when_it_comes_again() {
+    let house = House::with(SameUid::KeepFirst).await;
+    let first = stored(house.bring(&mr()).await);
+    let before = house.row(&first.sop_instance).await;
+    let path = house.spool.path_of(&spool::InstanceKey::of(&first));
+    std::fs::File::options().write(true).open(path).unwrap().set_len(2000).unwrap();
+    assert!(matches!(house.bring(&mr()).await, Admitted::Duplicate(_)), "the ledger knew it");
+    assert_eq!(house.row(&first.sop_instance).await, before);
+    assert_eq!(house.set_aside().await, 1);
+    assert!(house.spool.read(&spool::InstanceKey::of(&first)).is_ok(), "what is in service is whole again");
+}
+
+#[tokio::test]
 async fn by_policy_the_second_takes_the_place_and_the_first_is_set_aside() {
     let house = House::with(SameUid::Replace).await;
     let first = stored(house.bring(&mr()).await);

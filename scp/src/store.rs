@@ -151,6 +151,10 @@ fn settle(spool: &Spool, outcome: Outcome, carrier: &mut Carrier) -> Status {
     };
     match arrival {
         Arrival::Kept(one) => carrier.arrived(one),
+        Arrival::Mending(one, aside) => {
+            carrier.set_aside(aside);
+            carrier.arrived(one);
+        }
         Arrival::Replacing(one, aside) => carrier.replaced(one, aside),
         Arrival::Twin(one, aside) => carrier.twin(one, aside),
         Arrival::Unusable(fault, aside) => {

@@ -47,6 +47,8 @@ pub struct Incoming {
     file_bytes: u64,
     file: Option<Temporary>,
     hasher: blake3::Hasher,
+    /// Where the damaged file is now whose place it takes.
+    damaged: Option<PathBuf>,
 }
 
 impl Incoming {
@@ -67,6 +69,7 @@ impl Incoming {
             file_bytes: prologue.len() as u64,
             file: None,
             hasher: blake3::Hasher::new(),
+            damaged: None,
         }
     }
 
@@ -208,7 +211,7 @@ impl Incoming {
 
     /// What is in service under the claimed UID. What the disk has damaged gives way to what comes now: that it
     /// was the same cannot be told any more, and the ledger compares the digests.
-    fn sound(&self, claim: &Claim, target: &Path, digest: Digest) -> Result<Option<Stored>, KeepError> {
+    fn sound(&mut self, claim: &Claim, target: &Path, digest: Digest) -> Result<Option<Stored>, KeepError> {
         let Some(stored) = Stored::open(target)? else { return Ok(None) };
         // Read through only where the answer would be that it is there already.
         let is_sound = match stored.digest() {
@@ -219,7 +222,7 @@ impl Incoming {
             return Ok(Some(stored));
         }
         tracing::error!(sop_instance.uid = %claim.key().sop_instance, "a damaged file gives way to what was sent again");
-        self.spool.set_aside(claim, "the disk has damaged it; it was sent again")?;
+        self.damaged = self.spool.set_aside(claim, "the disk has damaged it; it was sent again")?;
         Ok(None)
     }
 
@@ -236,6 +239,10 @@ impl Incoming {
     pub(crate) fn flushes_itself(&self) -> bool {
         let is_long = self.file_bytes > PAYLOAD_BYTES_MAX as u64;
         is_long && self.spool.durability == Durability::Power
+    }
+
+    pub(crate) fn take_damaged(&mut self) -> Option<PathBuf> {
+        self.damaged.take()
     }
 
     pub(crate) fn spool(&self) -> &Arc<Shared> {

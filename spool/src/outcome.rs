@@ -46,6 +46,8 @@ pub struct Kept {
     /// The length of the file.
     pub size_bytes: u64,
     pub header: Header,
+    /// Where the damaged file is now whose place it has taken.
+    pub damaged: Option<PathBuf>,
     /// To be given back with [`crate::Spool::recorded`] when the ledger has its row.
     pub receipt: Receipt,
 }

@@ -59,6 +59,7 @@ impl Noted {
                 digest: self.digest,
                 size_bytes: self.incoming.file_bytes(),
                 header: self.header,
+                damaged: self.incoming.take_damaged(),
                 receipt: self.receipt,
             })),
             Ok(Some(met)) => {

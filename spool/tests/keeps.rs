@@ -333,7 +333,7 @@ fn what_the_disk_has_damaged_gives_way_to_what_is_sent_again() {
         }
         let again = kept(receive(&spool, "1.2.3.4", &sent));
         assert!(spool.read(&first.key).unwrap().ends_with(&sent), "{damage}");
-        assert_eq!(spool.quarantined().unwrap().len(), 1, "{damage}: what is left of the first one is kept");
+        assert_eq!(spool.quarantined().unwrap(), [again.damaged.unwrap()], "{damage}: what is left is kept");
         spool.recorded(again.receipt);
         assert!(matches!(receive(&spool, "1.2.3.4", &sent), Outcome::Same(_)), "{damage}");
     }
