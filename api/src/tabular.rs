@@ -2,7 +2,7 @@
 //!
 //! Whoever asks names a patient, and the rows are stored with him, the model's version and
 //! whoever asked; the call is in the audit trail either way. What a body may hold is bounded
-//! before it is read: rows, cells, names, and how many long bodies are read at once.
+//! before it is read: rows, cells, names, and how many bodies that hold much are read and answered at once.
 
 mod asked;
 mod body;
@@ -13,7 +13,7 @@ mod run;
 mod table;
 
 pub(crate) use asked::patient_id;
-pub(crate) use body::{ReadBodies, read};
+pub(crate) use body::{ReadBodies, feature_rows, read};
 pub(crate) use csv::{OwnedQuestion, answer_csv};
 pub(crate) use explain::{ContributionsView, explain};
-pub(crate) use run::{Kept, Question, feature_rows, spec_of};
+pub(crate) use run::{Kept, Question, spec_of};

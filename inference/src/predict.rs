@@ -17,6 +17,9 @@ use crate::{
 /// The values of one row by feature name. Absent and NaN mean missing.
 pub type Row = BTreeMap<String, f64>;
 
+/// What is odd about a row is listed so far of each kind; then it is only counted.
+const LISTED_MAX: usize = 10;
+
 /// A row that the graph can be given, or why not.
 pub(crate) type Ready = Result<(Vec<f64>, Vec<String>), String>;
 
@@ -91,17 +94,24 @@ impl Model {
         table: &TabularSpec,
         rows: Vec<Ready>,
     ) -> Result<Vec<Outcome<Prediction>>, InferenceError> {
-        let complete = rows.iter().flatten().map(|(values, _)| values.clone()).collect::<Vec<_>>();
+        let mut complete = Vec::with_capacity(rows.len());
+        let described = rows.into_iter().map(|row| {
+            row.map(|(values, warnings)| {
+                complete.push(values);
+                warnings
+            })
+        });
+        let described = described.collect::<Vec<_>>();
         let mut probabilities = self.run_table(table, &complete)?.into_iter();
-        let answer = |row: Ready| match row {
+        let answer = |row: Result<Vec<String>, String>| match row {
             Err(reason) => Outcome::NotAnalysed { reason },
-            Ok((_, warnings)) => {
+            Ok(warnings) => {
                 let probability = probabilities.next().expect("each complete row has a probability");
                 let label = u8::from(probability >= table.threshold);
                 Outcome::Findings(Prediction { probability, label, threshold: table.threshold, warnings })
             }
         };
-        Ok(rows.into_iter().map(answer).collect())
+        Ok(described.into_iter().map(answer).collect())
     }
 
     /// Runs selected columns and takes the positive class of each row.
@@ -121,35 +131,69 @@ fn tensor(table: &TabularSpec, rows: &[Vec<f64>]) -> Option<ArrayD<f64>> {
 
 /// The selected columns of a row of features, as the package says, with what is odd about it.
 pub(crate) fn ready(table: &TabularSpec, values: Vec<f64>) -> Ready {
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let mut row = Vec::with_capacity(values.len());
     for (feature, value) in table.features.iter().zip(values) {
         let value = match (value.is_nan(), feature.missing) {
             (false, _) => value,
             (true, Missing::Refuse) => return Err(format!("{} is missing", feature.name)),
             (true, Missing::Nan) => {
-                warnings.push(format!("{} is missing", feature.name));
+                warnings.missing(|| format!("{} is missing", feature.name));
                 row.push(f64::NAN);
                 continue;
             }
             (true, Missing::Value(instead)) => {
-                warnings.push(format!("{} is missing, {instead} stands for it", feature.name));
+                warnings.missing(|| format!("{} is missing, {instead} stands for it", feature.name));
                 row.push(instead);
                 continue;
             }
         };
         let range = feature.range.filter(|range| !range.contains(value));
         if let Some(range) = range {
-            let words = format!("{} is {value} {}", feature.name, feature.unit);
-            let problem = format!("{}, the model is made for {range}", words.trim_end());
+            let problem = || {
+                let words = format!("{} is {value} {}", feature.name, feature.unit);
+                format!("{}, the model is made for {range}", words.trim_end())
+            };
             match table.outside {
-                Outside::Warn => warnings.push(problem),
-                Outside::Refuse => return Err(problem),
+                Outside::Warn => warnings.outside(problem),
+                Outside::Refuse => return Err(problem()),
             }
         }
         row.push(value);
     }
-    Ok((selected(table, row), warnings))
+    Ok((selected(table, row), warnings.told()))
+}
+
+/// What is odd about a row: the first of each kind in words, the others as numbers. A row that
+/// leaves out hundreds of values says so in a few lines.
+#[derive(Default)]
+struct Warnings {
+    listed: Vec<String>,
+    missing: usize,
+    outside: usize,
+}
+
+impl Warnings {
+    fn missing(&mut self, words: impl FnOnce() -> String) {
+        self.missing += 1;
+        if self.missing <= LISTED_MAX {
+            self.listed.push(words());
+        }
+    }
+
+    fn outside(&mut self, words: impl FnOnce() -> String) {
+        self.outside += 1;
+        if self.outside <= LISTED_MAX {
+            self.listed.push(words());
+        }
+    }
+
+    fn told(mut self) -> Vec<String> {
+        let more = |count: usize| count.checked_sub(LISTED_MAX).filter(|more| *more > 0);
+        self.listed.extend(more(self.missing).map(|more| format!("and {more} more are missing")));
+        self.listed.extend(more(self.outside).map(|more| format!("and {more} more are outside their range")));
+        self.listed
+    }
 }
 
 /// Adds the derived features and picks the graph's columns.
@@ -229,4 +273,32 @@ fn segment_value(part: &FusionFeature, name: &str, found: &SegmentationFindings)
 fn class_value(part: &FusionFeature, name: &str, found: &ClassificationFindings) -> Result<f64, String> {
     let class = found.classes.iter().find(|class| class.name == name);
     class.map(|class| class.probability).ok_or_else(|| format!("{} has no class \"{name}\"", part.model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_leaves_out_hundreds_of_values_says_so_in_a_few_lines() {
+        let mut warnings = Warnings::default();
+        for number in 0..320 {
+            warnings.missing(|| format!("gene_{number} is missing"));
+        }
+        warnings.outside(|| "age is 165".to_owned());
+        let told = warnings.told();
+        assert_eq!(told.len(), LISTED_MAX + 2);
+        assert_eq!(told[LISTED_MAX - 1], "gene_9 is missing");
+        // One kind does not crowd out the other.
+        assert_eq!(told[LISTED_MAX..], ["age is 165", "and 310 more are missing"]);
+    }
+
+    #[test]
+    fn few_warnings_are_all_told() {
+        let mut warnings = Warnings::default();
+        for number in 0..LISTED_MAX {
+            warnings.outside(|| number.to_string());
+        }
+        assert_eq!(warnings.told().len(), LISTED_MAX);
+    }
 }

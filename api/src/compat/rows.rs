@@ -212,7 +212,7 @@ pub(super) async fn predict_with(
     let asked = tabular::read(state.bodies(), request, state.http.limits.predict_bytes).await?;
     let (chosen, warning) = choose(state, asked.model_name.as_deref(), default)?;
     let spec = chosen.spec()?;
-    let rows = tabular::feature_rows(&chosen.model, &asked.table)?;
+    let (rows, room) = tabular::feature_rows(state.bodies(), &chosen.model, &asked).await?;
     let received = begun.elapsed();
     let question = Question {
         state,
@@ -222,6 +222,7 @@ pub(super) async fn predict_with(
         model_name: asked.model_name.unwrap_or_else(|| default.to_owned()),
         patient_id: asked.patient_id,
         call: CallId::generate(),
+        room,
     };
     let answered = question.answer(rows).await?.map_err(|error| {
         ApiError::because(Code::Internal, format!("prediction failed: {error}")).caused_by(error)

@@ -244,7 +244,7 @@ pub(crate) async fn schema(
     request_body(content((Rows = "application/json"), (String = "text/csv"))),
     responses(
         (status = 200, content((Answer = "application/json"), (String = "text/csv"))),
-        (status = 413, description = "More than 100 000 rows, or a longer body than allowed"),
+        (status = 413, description = "More than 100 000 rows or 5 000 000 values, or a longer body than allowed"),
         (status = 422, description = "The model takes no rows, or a value is no number")))]
 pub(crate) async fn predict(
     State(state): State<AppState>,
@@ -271,7 +271,7 @@ pub(crate) async fn predict(
     }
     let begun = Instant::now();
     let asked = tabular::read(state.bodies(), request, bytes_max).await?;
-    let rows = tabular::feature_rows(&model, &asked.table)?;
+    let (rows, room) = tabular::feature_rows(state.bodies(), &model, &asked).await?;
     let received = begun.elapsed();
     // Before anything is kept: what cannot be explained is refused whole.
     let explained = if explains { tabular::explain(&model, rows.clone()).await? } else { Vec::new() };
@@ -283,6 +283,7 @@ pub(crate) async fn predict(
         model_name: name,
         patient_id: asked.patient_id,
         call: CallId::generate(),
+        room,
     };
     let mut answered = question.answer(rows).await?.map_err(ApiError::internal)?;
     let numbers = answered.numbers()?;

@@ -1,6 +1,9 @@
 //! What a request asks.
 
-use super::table::{Table, TooMuch};
+use super::{
+    body::Room,
+    table::{Table, TooMuch},
+};
 use crate::error::{ApiError, Code};
 
 /// A body that was read.
@@ -10,6 +13,8 @@ pub(crate) struct Asked {
     /// An opaque word of the caller's.
     pub(crate) patient_id: Option<String>,
     pub(crate) model_name: Option<String>,
+    /// What a long body takes up until its answer is made.
+    pub(super) room: Room,
 }
 
 /// Why a body cannot be used.

@@ -12,29 +12,65 @@ use axum::{
 };
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, mpsc};
+use inference::Model;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     asked::{Asked, BodyProblem},
     parse::parse,
+    run::{ordered, spec_of},
 };
 use crate::error::{ApiError, ApiResult, Code};
 
 /// A body up to this length is held as a whole.
 const SHORT: usize = 256 << 10;
-/// Long bodies that are read at once.
+/// Long bodies that are read or answered at once.
 const LONG_AT_ONCE: usize = 4;
+/// Short bodies with many values that are answered at once.
+const WIDE_AT_ONCE: usize = 2;
+/// Fewer values than this, given or left out, take up no room worth counting.
+const FEW_VALUES: usize = 50_000;
 /// Chunks between socket and parser.
 const CHUNKS_WAITING: usize = 8;
 
-/// Room for the long bodies that are being read.
+/// Room for the bodies that take up much memory. Who sends slowly stands in nobody's way but that of
+/// other long bodies.
 #[derive(Debug, Clone)]
-pub(crate) struct ReadBodies(Arc<Semaphore>);
+pub(crate) struct ReadBodies {
+    long: Arc<Semaphore>,
+    wide: Arc<Semaphore>,
+}
 
 impl Default for ReadBodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LONG_AT_ONCE)))
+        Self { long: Arc::new(Semaphore::new(LONG_AT_ONCE)), wide: Arc::new(Semaphore::new(WIDE_AT_ONCE)) }
     }
+}
+
+/// The room that a request takes up; free again when the last of those who work on it is done.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Room(#[allow(dead_code, reason = "held, not read")] Option<Arc<OwnedSemaphorePermit>>);
+
+impl Room {
+    async fn of(semaphore: &Arc<Semaphore>) -> ApiResult<Self> {
+        let permit = Arc::clone(semaphore).acquire_owned().await.map_err(ApiError::internal)?;
+        Ok(Self(Some(Arc::new(permit))))
+    }
+}
+
+/// The rows as the model wants them, and the room that they take up until they are answered. A few bytes
+/// can stand for many rows, and each gets a value for every feature of the model.
+pub(crate) async fn feature_rows(
+    room: &ReadBodies,
+    model: &Model,
+    asked: &Asked,
+) -> ApiResult<(Vec<Vec<f64>>, Room)> {
+    let values = asked.table.filled(spec_of(model)?.features.len()).map_err(BodyProblem::from)?;
+    let held = match &asked.room {
+        Room(None) if values > FEW_VALUES => Room::of(&room.wide).await?,
+        held => held.clone(),
+    };
+    Ok((ordered(model, &asked.table)?, held))
 }
 
 /// The rows that a request asks about.
@@ -58,12 +94,11 @@ fn stated_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 async fn read_long(room: &ReadBodies, body: Body, bytes_max: usize) -> ApiResult<Asked> {
-    let permit = Arc::clone(&room.0).acquire_owned().await.map_err(ApiError::internal)?;
+    let held = Room::of(&room.long).await?;
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let parsing = tokio::task::spawn_blocking(move || {
-        let _room = permit;
         let reader = io::BufReader::new(Chunks { receiver, current: Bytes::new() });
-        parse(serde_json::Deserializer::from_reader(reader))
+        parse(serde_json::Deserializer::from_reader(reader)).map(|asked| Asked { room: held, ..asked })
     });
     let fed = feed(body, sender, bytes_max).await;
     let parsed = parsing.await.map_err(ApiError::internal)?;

@@ -16,7 +16,8 @@ use serde_json::json;
 use std::io;
 
 use super::{
-    run::{Question, feature_rows},
+    body::Room,
+    run::{Question, ordered, spec_of},
     table::{Cell, ROWS_MAX, Table},
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 const CSV: &str = "text/csv; charset=utf-8";
 const HEADER: &str = "row,probability,label,threshold,model,warnings,problem\r\n";
 const ROWS_AT_ONCE: usize = 1000;
+/// Fewer rows of a wide table.
+const VALUES_AT_ONCE: usize = 200_000;
 /// A line that is longer holds no row of numbers.
 const LINE_MAX: usize = 1 << 20;
 
@@ -53,6 +56,7 @@ impl OwnedQuestion {
             model_name: self.model_name.clone(),
             patient_id: self.patient_id.clone(),
             call: self.call,
+            room: Room::default(),
         }
     }
 }
@@ -114,7 +118,8 @@ impl Work {
     /// The answers to the next rows; none at the end.
     async fn part(&mut self) -> ApiResult<Option<String>> {
         self.table.clear();
-        while self.table.rows() < ROWS_AT_ONCE {
+        let rows_at_once = self.rows_at_once()?;
+        while self.table.rows() < rows_at_once {
             let Some(line) = self.lines.next().await? else { break };
             if line.is_empty() {
                 continue;
@@ -129,6 +134,11 @@ impl Work {
             return Ok(None);
         }
         self.answer().await.map(Some)
+    }
+
+    fn rows_at_once(&self) -> ApiResult<usize> {
+        let width = self.columns.len().max(spec_of(&self.question.model)?.features.len());
+        Ok(rows_at_once(width))
     }
 
     fn add(&mut self, line: &str) -> ApiResult<()> {
@@ -146,7 +156,7 @@ impl Work {
     }
 
     async fn answer(&mut self) -> ApiResult<String> {
-        let rows = feature_rows(&self.question.model, &self.table)?;
+        let rows = ordered(&self.question.model, &self.table)?;
         let question = self.question.borrowed();
         let first = self.answered == 0;
         let audit = first.then(|| {
@@ -164,6 +174,10 @@ impl Work {
         self.answered += count;
         Ok(text)
     }
+}
+
+fn rows_at_once(width: usize) -> usize {
+    (VALUES_AT_ONCE / width.max(1)).clamp(1, ROWS_AT_ONCE)
 }
 
 fn bad_line(number: usize) -> ApiError {
@@ -305,6 +319,15 @@ mod tests {
         check("\"a,b\",\"say \"\"no\"\"\",3", Some(&["a,b", "say \"no\"", "3"]));
         check("\"open", None);
         check("\"a\"b", None);
+    }
+
+    #[test]
+    fn a_wide_table_is_answered_in_smaller_parts() {
+        assert_eq!(rows_at_once(0), ROWS_AT_ONCE);
+        assert_eq!(rows_at_once(11), ROWS_AT_ONCE);
+        assert_eq!(rows_at_once(320), 625);
+        assert_eq!(rows_at_once(20_000), 10);
+        assert_eq!(rows_at_once(usize::MAX), 1);
     }
 
     #[test]

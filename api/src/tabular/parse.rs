@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::{
     asked::{Asked, BodyProblem, model_name, patient_id},
+    body::Room,
     table::{Cell, Table, TooMuch},
 };
 
@@ -31,9 +32,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn finish(self) -> Result<Asked, BodyProblem> {
-        let table = self.table.filter(|table| table.rows() > 0).ok_or(BodyProblem::NoData)?;
-        Ok(Asked { table, patient_id: self.patient_id, model_name: self.model_name })
+    fn finish(mut self) -> Result<Asked, BodyProblem> {
+        let table = self.table.take().filter(|table| table.rows() > 0).ok_or(BodyProblem::NoData)?;
+        let Self { patient_id, model_name, .. } = self;
+        Ok(Asked { table, patient_id, model_name, room: Room::default() })
     }
 }
 

@@ -12,7 +12,10 @@ use inference::{
 use ledger::{CallId, NewAudit, NewPrediction, NewPredictions, PredictionId};
 use serde_json::{Value, json};
 
-use super::table::{Table, by_name};
+use super::{
+    body::Room,
+    table::{Table, by_name},
+};
 use crate::{
     auth::Caller,
     error::{ApiError, ApiResult, Code},
@@ -35,6 +38,7 @@ pub(crate) struct Question<'a> {
     pub(crate) model_name: String,
     pub(crate) patient_id: Option<String>,
     pub(crate) call: CallId,
+    pub(crate) room: Room,
 }
 
 /// What became of the rows in the ledger.
@@ -97,7 +101,7 @@ pub(crate) fn spec_of(model: &Model) -> ApiResult<&TabularSpec> {
 }
 
 /// The rows as the model wants them.
-pub(crate) fn feature_rows(model: &Model, table: &Table) -> ApiResult<Vec<Vec<f64>>> {
+pub(super) fn ordered(model: &Model, table: &Table) -> ApiResult<Vec<Vec<f64>>> {
     let rows = table.ordered(spec_of(model)?);
     rows.map_err(|bad| ApiError::because(Code::Unprocessable, bad.to_string()))
 }
@@ -119,7 +123,10 @@ impl Question<'_> {
         let begun = Instant::now();
         let is_quick = rows.len() <= QUICK_ROWS && self.model.computes_rows_in_process();
         let (model, keep) = (Arc::clone(&self.model), self.patient_id.is_some());
+        let room = self.room.clone();
         let computing = move || {
+            // Also when the caller has gone meanwhile.
+            let _room = room;
             let kept = if keep { rows.clone() } else { Vec::new() };
             model.predict_ordered(rows).map(|answers| (answers, kept))
         };

@@ -29,6 +29,8 @@ pub(crate) enum TooMuch {
     Rows,
     #[error("at most {CELLS_MAX} values in one request")]
     Cells,
+    #[error("at most {CELLS_MAX} values in one request, with those of the model that its rows leave out")]
+    Filled,
     #[error("at most {NAMES_MAX} different names in one request")]
     Names,
 }
@@ -103,6 +105,12 @@ impl Table {
         self.ends.clear();
     }
 
+    /// How many values the rows have once each has one for all of so many features.
+    pub(crate) fn filled(&self, features: usize) -> Result<usize, TooMuch> {
+        let values = self.rows().saturating_mul(features);
+        if values > CELLS_MAX { Err(TooMuch::Filled) } else { Ok(values) }
+    }
+
     /// The rows as `spec` wants them: a value for each of its features, NaN where there is
     /// none. Columns that the model does not know are ignored, whatever they hold.
     pub(crate) fn ordered(&self, spec: &TabularSpec) -> Result<Vec<Vec<f64>>, BadCell> {
@@ -155,4 +163,22 @@ fn whole(value: f64) -> Option<Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let negative_zero = value == 0.0 && value.is_sign_negative();
     (value.fract() == 0.0 && value.abs() < EXACT && !negative_zero).then(|| Number::from(value as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_say_nothing_count_with_all_that_they_leave_out() {
+        let mut table = Table::default();
+        for _ in 0..CELLS_MAX / 320 {
+            table.end_row().unwrap();
+        }
+        assert_eq!(table.filled(320), Ok(CELLS_MAX));
+        table.end_row().unwrap();
+        assert_eq!(table.filled(320), Err(TooMuch::Filled));
+        assert_eq!(table.filled(11), Ok(table.rows() * 11));
+        assert_eq!(table.filled(usize::MAX), Err(TooMuch::Filled));
+    }
 }

@@ -150,6 +150,14 @@ fn json_bodies(table: &mut Table) {
         413,
         "20000 different names",
     );
+    table.add(
+        "few bytes for millions of values",
+        "/v1/models/mg-expression/predict",
+        "application/json",
+        format!("{{\"data\": [{}{{}}]}}", "{},".repeat(16_000)),
+        413,
+        "5000000 values",
+    );
     table.rows("a body over the limit", vec![b' '; 3_000_001], 413, "body_too_large");
     table.add(
         "another media type",
@@ -255,7 +263,7 @@ fn uploads(table: &mut Table) {
 async fn a_bad_body_gets_the_right_answer_and_leaves_nothing_behind() {
     let mut http = crate::app::roomy();
     http.limits.predict_bytes = 3_000_000;
-    let app = TestApp::with_models(http, &["meso", "ct-brain-class"]).await;
+    let app = TestApp::with_models(http, &["meso", "ct-brain-class", "mg-expression"]).await;
     let key = app.key(Role::Technician).await;
     let mut table = Table(Vec::new());
     json_bodies(&mut table);
