@@ -14,7 +14,8 @@ use crate::{
     routing::{ModelRoute, SiteRule},
 };
 
-/// Everything that the pipeline would say about a study now. No patient data.
+/// Everything that the pipeline would say about a study now. No patient data but the values of conditions that did
+/// not hold: a description, which somebody typed, or the age.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
     pub study: StudyUid,
@@ -53,6 +54,18 @@ pub struct StackView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     pub missing_slices: usize,
+}
+
+impl Explanation {
+    /// For those who may not see whose images these are: which condition did not hold, and not what it saw where
+    /// that may name a patient.
+    #[must_use]
+    pub fn without_free_text(mut self) -> Self {
+        for unchosen in self.models.iter_mut().flat_map(|model| &mut model.not_chosen) {
+            unchosen.because.hide_what_was_typed();
+        }
+        self
+    }
 }
 
 /// What a pipeline with these packages and rules would say about a study now; nothing when the

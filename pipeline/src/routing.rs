@@ -34,6 +34,8 @@ pub struct SiteRule {
     pub four_eyes: Option<bool>,
 }
 
+const NOT_STATED: &str = "not stated";
+
 /// One condition that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Because {
@@ -275,12 +277,63 @@ fn best(stacks: &[ChosenStack]) -> Option<&ChosenStack> {
 }
 
 fn because(condition: &str, expected: &str, seen: &str) -> Because {
-    let seen = if seen.is_empty() { "not stated" } else { seen };
+    let seen = if seen.is_empty() { NOT_STATED } else { seen };
     Because { condition: condition.to_owned(), expected: expected.to_owned(), seen: seen.to_owned() }
+}
+
+/// Conditions whose value says what a scanner made and who sent it. What any other looks at was typed by somebody,
+/// or is about the patient.
+const NAMES_NOBODY: [&str; 11] = [
+    "modality",
+    "body_part",
+    "manufacturer",
+    "orientation",
+    "slices",
+    "slice_thickness_mm",
+    "calling_ae",
+    "stack",
+    "images",
+    "site rule",
+    "site rule calling_ae",
+];
+
+impl Because {
+    /// For those who may not see whose images these are.
+    pub(crate) fn hide_what_was_typed(&mut self) {
+        if !NAMES_NOBODY.contains(&self.condition.as_str()) && self.seen != NOT_STATED {
+            "not shown to you".clone_into(&mut self.seen);
+        }
+    }
 }
 
 impl From<inference::Mismatch> for Because {
     fn from(mismatch: inference::Mismatch) -> Self {
         Self { condition: mismatch.condition, expected: mismatch.expected, seen: mismatch.seen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_scanner_says_is_shown_to_everybody() {
+        for (condition, expect) in [
+            ("series_description_not", "not shown to you"),
+            ("study_description", "not shown to you"),
+            ("protocol_name", "not shown to you"),
+            ("contrast", "not shown to you"),
+            ("age_years", "not shown to you"),
+            ("site rule series_description", "not shown to you"),
+            ("slices", "ANGIO Kim Minji"),
+        ] {
+            let mut because = because(condition, "no match of angio", "ANGIO Kim Minji");
+            because.hide_what_was_typed();
+            assert_eq!(because.seen, expect, "{condition}");
+            assert_eq!(because.expected, "no match of angio");
+        }
+        let mut unstated = because("age_years", "at least 18", "");
+        unstated.hide_what_was_typed();
+        assert_eq!(unstated.seen, NOT_STATED);
     }
 }

@@ -145,9 +145,10 @@ pub(crate) async fn release(
     responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn routing(
     State(state): State<AppState>,
-    _reader: Reader,
+    reader: Reader,
     Path(uid): Path<StudyUid>,
 ) -> ApiResult<Json<pipeline::Explanation>> {
     let explanation = state.pipeline.explain(&uid).await?;
-    explanation.map(Json).ok_or_else(|| ApiError::no_such("study"))
+    let explanation = explanation.ok_or_else(|| ApiError::no_such("study"))?;
+    Ok(Json(if reader.sees_patients() { explanation } else { explanation.without_free_text() }))
 }

@@ -2,7 +2,10 @@
 
 use ledger::Role;
 
-use crate::{app::TestApp, seed};
+use crate::{
+    app::{TestApp, roomy},
+    seed,
+};
 
 const PRIVATE: [&str; 3] = [seed::PATIENT_NAME, seed::PATIENT_ID, seed::ACCESSION];
 
@@ -58,5 +61,21 @@ async fn jobs_results_deliveries_routing_and_the_trail_name_nobody() {
     );
     for private in PRIVATE {
         assert!(!events.contains(private) && !trail.contains(private), "{private}");
+    }
+}
+
+#[tokio::test]
+async fn routing_shows_free_text_to_those_alone_who_see_patients() {
+    let app = TestApp::with_models(roomy(), &["mr-brain-seg"]).await;
+    let mut header = seed::header(1);
+    header.facts.body_part = "HEAD".to_owned();
+    header.facts.series_description = format!("t1 angio of {}", seed::PATIENT_NAME);
+    seed::study_of(&app, header).await;
+    for (role, sees) in [(Role::Doctor, true), (Role::Admin, false)] {
+        let answer = app.get("/v1/studies/1.2.3.1/routing").bearer(&app.key(role).await).send().await;
+        let text = answer.is(200).text();
+        assert!(text.contains("series_description_not"), "{text}");
+        assert_eq!(text.contains(seed::PATIENT_NAME), sees, "{role}: {text}");
+        assert_eq!(text.contains("not shown to you"), !sees, "{role}: {text}");
     }
 }

@@ -41,20 +41,19 @@ pub(crate) fn header(number: u32) -> Header {
 }
 
 pub(crate) async fn study(app: &TestApp, number: u32) -> Seeded {
+    study_of(app, header(number)).await
+}
+
+/// A study of one instance with this header.
+pub(crate) async fn study_of(app: &TestApp, header: Header) -> Seeded {
     let association = association(app).await;
-    let header = header(number);
+    let digest = format!("{:0>64}", header.study.as_str().rsplit('.').next().unwrap());
     let seeded = Seeded {
         study: header.study.clone(),
         series: header.series.clone(),
         instance: header.sop_instance.clone(),
     };
-    let instance = NewInstance {
-        header,
-        digest: format!("{number:064}"),
-        size_bytes: 1,
-        association,
-        arrived_at: app.now(),
-    };
+    let instance = NewInstance { header, digest, size_bytes: 1, association, arrived_at: app.now() };
     app.ledger.record_instances(&[instance]).await.unwrap();
     app.ledger.end_association(association, Ending::Released, app.now()).await.unwrap();
     seeded
