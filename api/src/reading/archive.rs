@@ -5,14 +5,18 @@
 //! would lead out of a folder is refused all the same, since nobody honest writes it.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use crate::error::{ApiError, Code};
 
 const MEMBERS_MAX: usize = 5000;
+/// Of the list of members, which is read whole before they can be counted: hundreds of bytes for each.
+const DIRECTORY_BYTES_MAX: u64 = 4 << 20;
 /// Of all members together.
 const BYTES_MAX: u64 = 1 << 30;
 /// No image shrinks further than that; small ones of one colour may.
@@ -92,6 +96,39 @@ fn kind(file: &mut File) -> io::Result<Kind> {
     })
 }
 
+/// A file of which only so much may be read.
+struct Bounded {
+    file: File,
+    left: Rc<Cell<u64>>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(into)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or(io::ErrorKind::FileTooLarge)?);
+        Ok(count)
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// The list of members, as long as a list of [`MEMBERS_MAX`] may be; the members themselves are counted later.
+fn directory(archive: File) -> Result<zip::ZipArchive<Bounded>, Unusable> {
+    let left = Rc::new(Cell::new(DIRECTORY_BYTES_MAX));
+    let read = zip::ZipArchive::new(Bounded { file: archive, left: Rc::clone(&left) });
+    left.set(u64::MAX);
+    let archive = read.map_err(|error| match error {
+        zip::result::ZipError::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Unusable::TooMuch,
+        other => Unusable::Broken(other),
+    })?;
+    if archive.len() > MEMBERS_MAX { Err(Unusable::TooMuch) } else { Ok(archive) }
+}
+
 /// Writes the DICOM files of an archive beside it.
 fn members(
     archive: File,
@@ -100,10 +137,7 @@ fn members(
     left: &mut u64,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), Unusable> {
-    let mut archive = zip::ZipArchive::new(archive).map_err(Unusable::Broken)?;
-    if archive.len() > MEMBERS_MAX {
-        return Err(Unusable::TooMuch);
-    }
+    let mut archive = directory(archive)?;
     for number in 0..archive.len() {
         let member = archive.by_index(number).map_err(|error| match error {
             zip::result::ZipError::Io(_) | zip::result::ZipError::UnsupportedArchive(_) => Unusable::Member,
@@ -147,5 +181,45 @@ fn write_member(mut member: impl Read, path: &Path, left: u64, plausible: u64) -
             return Err(Unusable::Bomb);
         }
         file.write_all(&buffer[..count])?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of nothing but its list: `count` members of no bytes (APPNOTE 4.3.12, 4.3.16).
+    fn list_of(count: u16, name_length: usize) -> File {
+        let mut bytes = Vec::new();
+        for number in 0..count {
+            let mut entry = b"PK\x01\x02".to_vec();
+            entry.resize(46, 0);
+            entry[28..30].copy_from_slice(&u16::try_from(name_length).unwrap().to_le_bytes());
+            entry.extend_from_slice(format!("{number:0>name_length$}").as_bytes());
+            bytes.extend_from_slice(&entry);
+        }
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes.extend_from_slice(b"PK\x05\x06\0\0\0\0");
+        bytes.extend_from_slice(&[count.to_le_bytes(), count.to_le_bytes()].concat());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&[0; 6]);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    fn archive_of(count: usize) -> File {
+        let mut zip = zip::ZipWriter::new(tempfile::tempfile().unwrap());
+        for number in 0..count {
+            zip.start_file(number.to_string(), zip::write::SimpleFileOptions::default()).unwrap();
+        }
+        zip.finish().unwrap()
+    }
+
+    #[test]
+    fn the_list_of_an_archive_is_not_read_beyond_what_its_members_may_need() {
+        assert_eq!(directory(archive_of(MEMBERS_MAX)).unwrap().len(), MEMBERS_MAX);
+        assert!(matches!(directory(archive_of(MEMBERS_MAX + 1)), Err(Unusable::TooMuch)));
+        assert!(matches!(directory(list_of(60_000, 100)), Err(Unusable::TooMuch)));
     }
 }

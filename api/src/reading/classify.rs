@@ -22,6 +22,8 @@ use crate::error::{ApiError, ApiResult, Code};
 /// So long an answer stands for the same bytes and the same model.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 const REMEMBERED_MAX: usize = 64;
+/// Of all answers together: a heatmap has a picture for every slice.
+const REMEMBERED_BYTES_MAX: usize = 256 << 20;
 /// Requests whose images are in memory.
 const AT_ONCE: usize = 2;
 
@@ -36,6 +38,13 @@ pub(crate) struct Reading {
     pub(crate) findings: Value,
     /// Base64: a picture of the key slice, and the DICOM object.
     pub(crate) heatmap: Option<(String, String)>,
+}
+
+impl Reading {
+    /// What takes up room; the rest is a few words.
+    fn bytes(&self) -> usize {
+        self.heatmap.as_ref().map_or(0, |(png, dicom)| png.len() + dicom.len())
+    }
 }
 
 type Key = (String, String);
@@ -86,13 +95,20 @@ impl Readings {
     fn remember(&self, key: Key, now: Millis, reading: &Arc<Reading>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (at, _)| now.since(*at) < REMEMBERED_FOR);
-        if known.len() == REMEMBERED_MAX
-            && let Some(oldest) = known.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone())
-        {
-            known.remove(&oldest);
+        if reading.bytes() > REMEMBERED_BYTES_MAX {
+            return;
         }
         known.insert(key, (now, Arc::clone(reading)));
+        while known.len() > REMEMBERED_MAX || bytes_of(&known) > REMEMBERED_BYTES_MAX {
+            let oldest = known.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { break };
+            known.remove(&oldest);
+        }
     }
+}
+
+fn bytes_of(known: &HashMap<Key, (Millis, Arc<Reading>)>) -> usize {
+    known.values().map(|(_, reading)| reading.bytes()).sum()
 }
 
 fn classify(model: &Model, files: &[PathBuf]) -> ApiResult<Reading> {
@@ -137,5 +153,43 @@ impl From<ReadOnceError> for ApiError {
                 Self::internal(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(bytes: usize) -> Arc<Reading> {
+        Arc::new(Reading {
+            class: "bleed".to_owned(),
+            confidence: 0.5,
+            probabilities: serde_json::Map::new(),
+            key_slice: 0,
+            findings: Value::Null,
+            heatmap: Some((String::new(), "A".repeat(bytes))),
+        })
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_its_bytes() {
+        let readings = Readings::default();
+        let key = |number: usize| (number.to_string(), "model".to_owned());
+        let at = |number: usize| Millis(i64::try_from(number).unwrap());
+        let half = reading(REMEMBERED_BYTES_MAX / 2);
+        for number in 0..3 {
+            readings.remember(key(number), at(number), &half);
+        }
+        readings.remember(key(3), at(3), &reading(REMEMBERED_BYTES_MAX + 1));
+        let known: Vec<_> = (0..4).map(|number| readings.recall(&key(number), at(3)).is_some()).collect();
+        assert_eq!(
+            known,
+            [false, true, true, false],
+            "the oldest gave way, and nothing to what does not fit"
+        );
+        for number in 0..=REMEMBERED_MAX {
+            readings.remember(key(number), at(number), &reading(1));
+        }
+        assert!(readings.recall(&key(0), at(0)).is_none());
     }
 }
