@@ -222,7 +222,7 @@ pub(crate) fn truth(one: &ReviewedPrediction) -> String {
     match (one.correct, &one.actual_class) {
         (true, _) => said.map(str::to_owned).or(one.prediction.label.map(|label| label.to_string())),
         (false, Some(class)) => {
-            Some(Some(class).filter(is_known).cloned().unwrap_or_else(|| "other".to_owned()))
+            Some(Some(class).filter(is_known).cloned().unwrap_or_else(|| feedback::OTHER.to_owned()))
         }
         (false, None) => one.prediction.label.map(|label| (1 - label.min(1)).to_string()),
     }
@@ -239,7 +239,7 @@ fn cases_csv(cases: &[ReviewedCase], pseudonyms: &Pseudonyms) -> String {
     csv.line(head.map(str::to_owned));
     for one in cases {
         let decided = &one.case.decided;
-        let (said, truth) = feedback::said_and_truth(decided);
+        let (said, truth) = feedback::said_and_known_truth(decided);
         csv.line([
             case_name(&one.case, pseudonyms),
             pseudonyms.uid(one.case.study.as_str()),

@@ -15,6 +15,8 @@ use crate::view::timestamp;
 
 /// The truth that a rejection leaves open.
 pub(crate) const UNKNOWN: &str = "unknown";
+/// A truth that the model has no class for.
+pub(crate) const OTHER: &str = "other";
 
 /// One group of decided results.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
@@ -141,6 +143,16 @@ pub(crate) fn said_and_truth(one: &Decided) -> (String, String) {
     (class, truth)
 }
 
+/// The same for those who may not read what somebody typed: a class that the model does not have is `other`.
+pub(crate) fn said_and_known_truth(one: &Decided) -> (String, String) {
+    let (said, truth) = said_and_truth(one);
+    let classes = one.findings["classes"].as_array();
+    let has = |class: &Value| meaning(&class["code"]).is_some_and(|known| known == truth);
+    let is_known =
+        truth.is_empty() || truth == UNKNOWN || classes.is_some_and(|classes| classes.iter().any(has));
+    (said, if is_known { truth } else { OTHER.to_owned() })
+}
+
 pub(crate) fn scanner(one: &Decided) -> String {
     let (manufacturer, model) = one.scanner.clone().unwrap_or_default();
     let both = format!("{manufacturer} {model}");
@@ -214,6 +226,16 @@ mod tests {
             decided(ReviewState::Accepted, empty),
         ];
         assert_eq!(groups(&all)[0].ppv, Some(0.5));
+    }
+
+    #[test]
+    fn a_class_that_a_doctor_typed_is_told_where_the_model_has_it() {
+        let told = |one: &Decided| said_and_known_truth(one).1;
+        assert_eq!(told(&class(ReviewState::Corrected, 0, Some("none"))), "none");
+        assert_eq!(told(&class(ReviewState::Corrected, 0, Some("Glioma Kim Minji 4711"))), OTHER);
+        assert_eq!(told(&class(ReviewState::Accepted, 0, None)), "bleed");
+        assert_eq!(told(&class(ReviewState::Rejected, 0, None)), UNKNOWN);
+        assert_eq!(told(&decided(ReviewState::Corrected, json!({ "segments": [] }))), "");
     }
 
     #[test]

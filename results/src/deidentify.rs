@@ -101,6 +101,7 @@ pub fn deidentify(
         }
     }
     cleaned.set(tags::PATIENT_IDENTITY_REMOVED, "YES");
+    cleaned.set(tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED, "REMOVED");
     cleaned.set(tags::DEIDENTIFICATION_METHOD, DEIDENTIFICATION_METHOD);
     let profile = Code::new("113100", "DCM", "Basic Application Confidentiality Profile");
     cleaned.set_code(tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE, &profile);
@@ -132,14 +133,38 @@ const EMPTIED: &[Tag] = &[
 /// Elements that some objects must have, and that say when something was.
 const DUMMIES: &[(Tag, &str)] = &[(tags::CONTENT_DATE, "19000101"), (tags::CONTENT_TIME, "000000")];
 
-/// Groups of the patient, the trial, the request, the visit and the procedure, signatures and overlays.
+/// Groups of the patient, the trial, where a camera stood and whose it is, the request, a stream's source, the
+/// visit and the procedure, documents, hanging protocols, work items, approvals, signatures and overlays.
 fn is_about_people(tag: Tag) -> bool {
     let Tag(group, _) = tag;
-    matches!(
-        group,
-        0x0010 | 0x0012 | 0x0032 | 0x0038 | 0x0040 | 0x0042 | 0x0400 | 0x4000..=0x60ff | 0xfffa | 0xfffc
-    )
+    let groups = [
+        0x0010, 0x0012, 0x0016, 0x0032, 0x0034, 0x0038, 0x0040, 0x0042, 0x0072, 0x0074, 0x0082, 0x0400,
+        0xfffa, 0xfffc,
+    ];
+    groups.contains(&group) || (0x4000..=0x60ff).contains(&group) || REMOVED_SEQUENCES.contains(&tag)
 }
+
+/// PS3.15 Table E.1-1: these go with all that is in them. Their items say with codes, UIDs and small pictures
+/// who somebody is and where; elsewhere the same elements say how an image was made.
+const REMOVED_SEQUENCES: &[Tag] = &[
+    tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
+    tags::INSTITUTION_CODE_SEQUENCE,
+    tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
+    tags::CONSULTING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
+    tags::INSTITUTIONAL_DEPARTMENT_TYPE_CODE_SEQUENCE,
+    tags::PHYSICIANS_OF_RECORD_IDENTIFICATION_SEQUENCE,
+    tags::PERFORMING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
+    tags::PHYSICIANS_READING_STUDY_IDENTIFICATION_SEQUENCE,
+    tags::OPERATOR_IDENTIFICATION_SEQUENCE,
+    tags::ADMITTING_DIAGNOSES_CODE_SEQUENCE,
+    tags::REFERENCED_STUDY_SEQUENCE,
+    tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE,
+    tags::REFERENCED_PATIENT_SEQUENCE,
+    tags::CONTRIBUTING_EQUIPMENT_SEQUENCE,
+    tags::GRAPHIC_ANNOTATION_SEQUENCE,
+    tags::CONTENT_CREATOR_IDENTIFICATION_CODE_SEQUENCE,
+    tags::ICON_IMAGE_SEQUENCE,
+];
 
 /// Words that say how an image was made, and never whose it is.
 const KEPT_WORDS: &[Tag] = &[
@@ -277,6 +302,72 @@ mod tests {
             };
             assert_eq!(pixels(&cleaned), pixels(&original), "{file}");
         }
+    }
+
+    /// An element with bytes that say the name.
+    fn named(tag: Tag, vr: VR) -> InMemElement {
+        InMemElement::new(tag, vr, PrimitiveValue::from(b"Zebedee!".to_vec()))
+    }
+
+    fn coded() -> InMemDicomObject {
+        let mut item = InMemDicomObject::new_empty();
+        item.put(InMemElement::new(tags::CODE_VALUE, VR::SH, "1"));
+        item.put(InMemElement::new(tags::CODE_MEANING, VR::LO, "Zebedee"));
+        item
+    }
+
+    #[test]
+    fn what_the_profile_removes_is_removed_at_any_depth() {
+        let mut icon = InMemDicomObject::new_empty();
+        icon.put(named(tags::PIXEL_DATA, VR::OW));
+        let sequence = |tag: Tag, item: &InMemDicomObject| {
+            InMemElement::new(tag, VR::SQ, DataSetSequence::from(vec![item.clone()]))
+        };
+        let mut private = InMemDicomObject::new_empty();
+        private.put(InMemElement::new(Tag(0x0009, 0x0010), VR::LO, "Zebedee"));
+        private.put(named(Tag(0x0009, 0x1001), VR::OB));
+        private.put(named(Tag(0x6000, 0x3000), VR::OW));
+        private.put(sequence(tags::ICON_IMAGE_SEQUENCE, &icon));
+        let gone = [
+            sequence(tags::ICON_IMAGE_SEQUENCE, &icon),
+            named(Tag(0x6002, 0x3000), VR::OW),
+            named(Tag(0x5002, 0x3000), VR::OW),
+            sequence(tags::GRAPHIC_ANNOTATION_SEQUENCE, &coded()),
+            sequence(tags::ORIGINAL_ATTRIBUTES_SEQUENCE, &coded()),
+            sequence(tags::ENCRYPTED_ATTRIBUTES_SEQUENCE, &icon),
+            sequence(tags::DIGITAL_SIGNATURES_SEQUENCE, &icon),
+            sequence(tags::REFERENCED_PATIENT_SEQUENCE, &coded()),
+            sequence(tags::INSTITUTION_CODE_SEQUENCE, &coded()),
+            sequence(tags::OPERATOR_IDENTIFICATION_SEQUENCE, &coded()),
+            sequence(tags::ADMITTING_DIAGNOSES_CODE_SEQUENCE, &coded()),
+            sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, &coded()),
+            sequence(tags::CONTENT_CREATOR_IDENTIFICATION_CODE_SEQUENCE, &coded()),
+            named(tags::FLOW_IDENTIFIER, VR::OB),
+            named(tags::GPS_VERSION_ID, VR::OB),
+            named(Tag(0x0011, 0x1001), VR::UN),
+            sequence(Tag(0x0011, 0x1002), &coded()),
+        ];
+        let mut original = data("syntaxes/MR_small.dcm");
+        for element in &gone {
+            original.put(element.clone());
+        }
+        // Kept for its codes; what is removed elsewhere is removed in here as well.
+        let mut region = coded();
+        region.put(InMemElement::new(tags::CODE_MEANING, VR::LO, "Brain"));
+        for element in private.iter().chain(&gone) {
+            region.put(element.clone());
+        }
+        original.put(sequence(tags::ANATOMIC_REGION_SEQUENCE, &region));
+        let bytes = deidentify(&original, &pseudonyms()).unwrap();
+        let found = bytes.windows(7).any(|window| window == b"Zebedee");
+        let cleaned = reread(&bytes);
+        for element in &gone {
+            assert!(cleaned.get(element.tag()).is_none(), "{} is left", element.tag());
+        }
+        assert!(!found, "the name is left in a kept sequence");
+        let region = &cleaned.element(tags::ANATOMIC_REGION_SEQUENCE).unwrap().items().unwrap()[0];
+        assert_eq!(text(region, tags::CODE_MEANING), "Brain");
+        assert_eq!(text(&cleaned, tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED), "REMOVED");
     }
 
     #[test]

@@ -115,3 +115,43 @@ async fn images_of_a_decided_result_are_exported_without_the_person() {
     }
     assert!(files.iter().all(|(_, bytes)| !holds(bytes, "Doe moved")));
 }
+
+#[tokio::test]
+async fn a_class_that_a_doctor_typed_does_not_leave_the_house() {
+    let app = TestApp::start().await;
+    let admin = app.key(Role::Admin).await;
+    let class = |meaning: &str| {
+        json!({ "name": meaning, "code": { "value": "1", "scheme": "99X", "meaning": meaning },
+                "probability": 0.5, "normal": false })
+    };
+    let found = json!({ "winner": 0, "classes": [class("Bleed"), class("Nothing")] });
+    let account = app.account("kim", Role::Doctor).await;
+    for (number, meaning) in [(1, "Nothing"), (2, "Glioma Kim Minji 4711")] {
+        let seeded = seed::study(&app, number).await;
+        let result = seed::findings(&app, &seeded, "brain", found.clone()).await;
+        let new = ledger::NewReview {
+            id: ledger::ReviewId::generate(),
+            result,
+            after: 0,
+            verdict: ledger::Verdict::Correct(json!({ "class": class(meaning)["code"] })),
+            comment: None,
+            reviewer: ledger::Reviewer {
+                account,
+                login: "kim".to_owned(),
+                full_name: "Dr kim".to_owned(),
+                organization: "Test".to_owned(),
+            },
+            eyes: ledger::Eyes::Two,
+            request_id: None,
+            at: app.now(),
+        };
+        let objects = ledger::ReviewObjects::default();
+        let reviewed = app.ledger.add_review(&new, &objects, &app.audit_key).await.unwrap();
+        assert!(matches!(reviewed, ledger::Reviewed::Added(_)), "{reviewed:?}");
+    }
+    let files = export(&app, &admin, "brain").await;
+    let csv = String::from_utf8(named(&files, "cases.csv").to_vec()).unwrap();
+    let column = |line: &str| line.split(',').nth(5).unwrap().to_owned();
+    assert_eq!(csv.lines().map(column).collect::<Vec<_>>(), ["truth", "Nothing", "other"], "{csv}");
+    assert!(files.iter().all(|(_, bytes)| !String::from_utf8_lossy(bytes).contains("Minji")));
+}
