@@ -7,15 +7,17 @@
 
 mod gather;
 mod place;
+mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 pub(crate) use gather::{GatherError, gather};
 use place::{Folder, Place, Zip};
+pub(crate) use stream::{Exports, streamed};
 
 use ledger::{DecidedCase, ReviewedPrediction};
 use results::{DEIDENTIFICATION_METHOD, Pseudonyms, deidentify};
@@ -90,8 +92,12 @@ pub(crate) enum ExportError {
     Manifest(#[from] serde_json::Error),
 }
 
-/// Writes the archive; it begins where the file stands afterwards.
-pub(crate) fn zipped(reviewed: &Reviewed, pseudonyms: &Pseudonyms, into: File) -> Result<File, ExportError> {
+/// Writes the archive, file after file, to whoever takes it.
+pub(crate) fn zipped(
+    reviewed: &Reviewed,
+    pseudonyms: &Pseudonyms,
+    into: impl Write,
+) -> Result<(), ExportError> {
     write(reviewed, pseudonyms, Zip::new(into))?.finish()
 }
 

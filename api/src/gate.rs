@@ -142,14 +142,36 @@ fn route_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
-/// Only uploads, long tables and what is handed on to Orthanc may take as long as their network does.
+/// Only uploads, exports, long tables and what is handed on to Orthanc may take as long as their network does.
 fn time_limit(http: &HttpConfig, request: &Request) -> Duration {
-    let takes_files = ["/v1/studies", "/v1/results/{id}/reviews/segmentation"];
-    let route = route_of(request);
-    let is_long = takes_files.contains(&route) || Rate::of(route) == Rate::Predict;
-    if request.method() == Method::POST && is_long || Rate::of(route) == Rate::Unlimited {
+    if is_long(request.method(), route_of(request)) {
         http.limits.upload_timeout
     } else {
         http.limits.request_timeout
+    }
+}
+
+fn is_long(method: &Method, route: &str) -> bool {
+    let takes_files = ["/v1/studies", "/v1/results/{id}/reviews/segmentation"];
+    let rate = Rate::of(route);
+    let sends = method == Method::POST && (takes_files.contains(&route) || rate == Rate::Predict);
+    sends || rate == Rate::Unlimited || route == "/v1/feedback/export"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_or_fetches_files_has_the_longer_limit() {
+        for (method, route, expect) in [
+            (Method::GET, "/v1/feedback/export", true),
+            (Method::GET, "/v1/feedback", false),
+            (Method::POST, "/v1/studies", true),
+            (Method::GET, "/v1/studies", false),
+            (Method::POST, "/v1/models/{id}/predict", true),
+        ] {
+            assert_eq!(is_long(&method, route), expect, "{method} {route}");
+        }
     }
 }

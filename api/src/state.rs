@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Caller, KeyLookUps, PasswordWork, Remembered, TokenSigner},
     config::HttpConfig,
+    export::Exports,
     feed::Streams,
     gate::Gate,
     health::DestinationChecks,
@@ -59,6 +60,7 @@ struct Inner {
     destination_checks: DestinationChecks,
     bodies: ReadBodies,
     readings: Readings,
+    exports: Exports,
     looked: Looked,
     started_at: Millis,
 }
@@ -73,6 +75,7 @@ impl AppState {
             destination_checks: DestinationChecks::default(),
             bodies: ReadBodies::default(),
             readings: Readings::default(),
+            exports: Exports::default(),
             looked: Looked::default(),
             started_at: (services.clock)(),
             streams: Streams::new(services.http.limits.event_streams),
@@ -107,6 +110,10 @@ impl AppState {
 
     pub(crate) fn readings(&self) -> &Readings {
         &self.0.readings
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.0.exports
     }
 
     pub(crate) fn looked(&self) -> &Looked {

@@ -1,12 +1,15 @@
 //! Where the files of an export go.
 
 use std::{
-    fs::{self, File},
-    io::{Seek, Write},
+    fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
-use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+use zip::{
+    CompressionMethod, ZipWriter,
+    write::{SimpleFileOptions, StreamWriter},
+};
 
 use super::ExportError;
 
@@ -15,23 +18,24 @@ pub(super) trait Place {
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError>;
 }
 
-pub(super) struct Zip(ZipWriter<File>);
+/// Never goes back to what is written: who gets it may be far away.
+pub(super) struct Zip<W: Write>(ZipWriter<StreamWriter<W>>);
 
 pub(super) struct Folder(PathBuf);
 
-impl Zip {
-    pub(super) fn new(into: File) -> Self {
-        Self(ZipWriter::new(into))
+impl<W: Write> Zip<W> {
+    pub(super) fn new(into: W) -> Self {
+        Self(ZipWriter::new_stream(into))
     }
 
-    pub(super) fn finish(self) -> Result<File, ExportError> {
-        let mut file = self.0.finish()?;
-        file.rewind()?;
-        Ok(file)
+    pub(super) fn finish(self) -> Result<(), ExportError> {
+        let mut into = self.0.finish()?;
+        into.flush()?;
+        Ok(())
     }
 }
 
-impl Place for Zip {
+impl<W: Write> Place for Zip<W> {
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
         let is_table = !name.ends_with(".dcm");
         let method = if is_table { CompressionMethod::Deflated } else { CompressionMethod::Stored };

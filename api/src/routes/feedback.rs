@@ -9,14 +9,13 @@ use axum::{
 use ledger::FeedbackFilter;
 use serde::Deserialize;
 use serde_json::json;
-use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     audit::Deeds,
     auth::{Admin, Reader},
     day::{day_after, midnight},
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     export,
     extract::{Json, Query},
     feedback::{FeedbackView, groups},
@@ -74,7 +73,8 @@ pub(crate) struct ZipFile(Vec<u8>);
 /// said and what is true, and the images with their segmentations.
 #[utoipa::path(get, path = "/v1/feedback/export", tag = "reviews", operation_id = "export_feedback",
     params(ExportQuery), responses((status = 200, content_type = "application/zip", body = ZipFile),
-        (status = 422, description = "More cases than one export takes")))]
+        (status = 422, description = "More cases than one export takes"),
+        (status = 503, description = "Another export is being written")))]
 pub(crate) async fn export(
     State(state): State<AppState>,
     admin: Admin,
@@ -86,17 +86,14 @@ pub(crate) async fn export(
         from: query.from.as_deref().map(midnight).transpose()?,
         before: query.to.as_deref().map(day_after).transpose()?,
     };
+    let place = state.exports().begin()?;
     let reviewed = export::gather(&state, &query.model, &filter).await?;
     let detail = json!({ "cases": reviewed.cases.len(), "predictions": reviewed.predictions.len() });
     Deeds::of(&state, &admin, &request).note_with("feedback.export", &query.model, detail).await?;
-    let pseudonyms = state.pseudonyms.clone();
-    let written =
-        tokio::task::spawn_blocking(move || export::zipped(&reviewed, &pseudonyms, tempfile::tempfile()?));
-    let file = written.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"reviewed.zip\"")),
     ];
-    let chunks = ReaderStream::new(tokio::fs::File::from_std(file));
-    Ok((headers, Body::from_stream(chunks)).into_response())
+    let archive = export::streamed(reviewed, state.pseudonyms.clone(), place);
+    Ok((headers, Body::from_stream(archive)).into_response())
 }
