@@ -289,6 +289,7 @@ pub(crate) struct Limits {
     pub(crate) reloads_per_minute: std::num::NonZeroU32,
     pub(crate) predict_bytes: ByteSize,
     pub(crate) upload_bytes: ByteSize,
+    pub(crate) mask_bytes: ByteSize,
     pub(crate) header_seconds: std::num::NonZeroU32,
     pub(crate) shutdown_seconds: u32,
 }

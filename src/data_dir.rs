@@ -25,6 +25,7 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "the lock goes when the file
 const INSTALLATION_FILE: &str = "installation-id";
 const LOCK_FILE: &str = "lock";
 const CALL_JOURNAL: &str = "calls.journal";
+const TEMPORARY: &str = "tmp";
 /// Bytes of a key that we make: as many as HMAC-SHA-256 takes.
 const KEY_BYTES: usize = 32;
 
@@ -78,6 +79,11 @@ impl DataDir {
     /// Calls that the database may lack; only for who holds the lock.
     pub(crate) fn call_journal(&self) -> PathBuf {
         self.path.join(CALL_JOURNAL)
+    }
+
+    /// Images that requests bring, for as long as they last; only for who holds the lock.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.path.join(TEMPORARY)
     }
 
     /// Keeps every other process out until the lock is dropped.

@@ -69,6 +69,8 @@ impl Service {
     pub(crate) async fn start(config: Config, utc_offset: UtcOffset) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&config.data_dir)?;
         let lock = data_dir.lock()?;
+        let temporary = api::TemporaryFolder::open(&data_dir.temporary(), config.spool.min_free_bytes.0);
+        let temporary = temporary.context("cannot make or empty the folder tmp in data_dir")?;
         let metrics = api::install_metrics().context("cannot start counting for /metrics")?;
         let ledger = open_ledger(&config).await?;
         let node = Node {
@@ -119,6 +121,7 @@ impl Service {
                 let services = api::Services {
                     ledger: ledger.clone(),
                     spool: spool.clone(),
+                    temporary,
                     spool_root: config.spool_dir(),
                     registry,
                     pipeline: answers,

@@ -88,6 +88,8 @@ pub struct Limits {
     pub predict_bytes: usize,
     /// The largest upload of DICOM files.
     pub upload_bytes: usize,
+    /// The largest segmentation of a review.
+    pub mask_bytes: u64,
     /// Requests served at once; one more is answered 503.
     pub concurrent_requests: usize,
     /// Event streams held open at once.
@@ -155,6 +157,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             predict_bytes: 100_000_000,
             upload_bytes: 2 << 30,
+            mask_bytes: 256 << 20,
             concurrent_requests: 256,
             event_streams: 256,
             request_timeout: Duration::from_secs(30),

@@ -1,7 +1,7 @@
 //! Images in a request, an answer in its response: classification while somebody waits.
 //!
-//! The files lie in a folder of their own for as long as the request lasts, which only this
-//! process may read; nothing of them is kept. The model runs as somebody who waits does: a
+//! The files lie in a folder of their own for as long as the request lasts (`temporary`); nothing
+//! of them is kept. The model runs as somebody who waits does: a
 //! segmentation that computes lets it pass between two windows.
 
 mod archive;

@@ -27,6 +27,8 @@ use axum::extract::DefaultBodyLimit;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use reviews::Masks;
+
 use crate::{compat, config::Limits, openapi::ApiDoc, state::AppState};
 
 /// Every route that the OpenAPI document describes.

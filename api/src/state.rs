@@ -17,7 +17,9 @@ use crate::{
     orthanc::Looked,
     reading::Readings,
     retrain::RetrainConfig,
+    routes::Masks,
     tabular::ReadBodies,
+    temporary::TemporaryFolder,
 };
 
 /// The present moment; tests move it.
@@ -27,6 +29,8 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 pub struct Services {
     pub ledger: Ledger,
     pub spool: Spool,
+    /// For files that a request works with.
+    pub temporary: TemporaryFolder,
     /// The folder of the spool, whose free space is shown.
     pub spool_root: PathBuf,
     pub registry: Arc<inference::Registry>,
@@ -61,6 +65,7 @@ struct Inner {
     bodies: ReadBodies,
     readings: Readings,
     exports: Exports,
+    masks: Masks,
     looked: Looked,
     started_at: Millis,
 }
@@ -76,6 +81,7 @@ impl AppState {
             bodies: ReadBodies::default(),
             readings: Readings::default(),
             exports: Exports::default(),
+            masks: Masks::default(),
             looked: Looked::default(),
             started_at: (services.clock)(),
             streams: Streams::new(services.http.limits.event_streams),
@@ -114,6 +120,10 @@ impl AppState {
 
     pub(crate) fn exports(&self) -> &Exports {
         &self.0.exports
+    }
+
+    pub(crate) fn masks(&self) -> &Masks {
+        &self.0.masks
     }
 
     pub(crate) fn looked(&self) -> &Looked {

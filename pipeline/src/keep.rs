@@ -76,7 +76,7 @@ pub(crate) async fn keep_given(
     kept: &mut KeptObjects,
 ) -> Result<(), KeepObjectsError> {
     let reference = object.encoded.reference.clone();
-    let (digest, size_bytes) = match put(spool, object.encoded.bytes.into()).await? {
+    let (digest, size_bytes) = match put(spool, object.encoded.bytes).await? {
         Outcome::Kept(new) => {
             kept.receipts.push(new.receipt);
             (new.digest, new.size_bytes)
@@ -122,7 +122,7 @@ async fn keep_one(ledger: &Ledger, spool: &Spool, encoded: Encoded) -> Result<Ou
     put(spool, bytes).await
 }
 
-async fn put(spool: &Spool, bytes: Arc<[u8]>) -> Result<Outcome, KeepObjectsError> {
+async fn put(spool: &Spool, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Outcome, KeepObjectsError> {
     let spool = spool.clone();
-    Ok(tokio::task::spawn_blocking(move || spool.put(&bytes)).await??)
+    Ok(tokio::task::spawn_blocking(move || spool.put(bytes.as_ref())).await??)
 }

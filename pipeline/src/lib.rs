@@ -60,5 +60,5 @@ pub use notify::{
 pub use pipeline::{Pipeline, PipelineHandle};
 pub use read_once::{ReadObject, ReadOnce, ReadOnceError, Reading, read_once};
 pub use readiness::{Carriage, Evidence, Geometry, Patience, SeriesFacts, Verdict, Wait, verdict};
-pub use review::{ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
+pub use review::{GivenFile, ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
 pub use routing::{Because, ChosenStack, ModelRoute, SiteRule, Unchosen, route_headers};

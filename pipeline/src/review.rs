@@ -31,6 +31,7 @@ use crate::{
 };
 
 use documents::Documents;
+pub use given::GivenFile;
 
 /// What a doctor says about a result.
 #[derive(Debug, Clone)]
@@ -58,12 +59,12 @@ pub enum ReviewDecision {
 }
 
 /// A segmentation that a doctor brings.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum SegmentationFile {
     /// A DICOM SEG; it is kept as it is.
-    Dicom(Vec<u8>),
+    Dicom(GivenFile),
     /// A label map on the grid of the source, with the values of the model's labels.
-    Nifti(Vec<u8>),
+    Nifti(GivenFile),
     /// The one that the first doctor brought, as the ledger describes it.
     OfFirst(Value),
 }
@@ -94,17 +95,6 @@ pub(crate) struct Desk<'a> {
     pub(crate) spool: &'a Spool,
     pub(crate) looker: &'a Arc<Looker>,
     pub(crate) key: &'a AuditKey,
-}
-
-impl std::fmt::Debug for SegmentationFile {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (kind, bytes) = match self {
-            Self::Dicom(bytes) => ("Dicom", bytes.as_slice()),
-            Self::Nifti(bytes) => ("Nifti", bytes.as_slice()),
-            Self::OfFirst(_) => ("OfFirst", [].as_slice()),
-        };
-        write!(formatter, "{kind}({} bytes)", bytes.len())
-    }
 }
 
 impl ReviewOrder {
@@ -450,7 +440,7 @@ mod tests {
     fn a_correction_leaves_without_what_it_corrects() {
         let class = ReviewDecision::CorrectClass(Code::new("1", "99X", "glioma"));
         check(&class, false, &["corrected-sr"], &["seg", "corrected-sr"]);
-        let file = ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(Vec::new()));
+        let file = ReviewDecision::CorrectSegmentation(SegmentationFile::OfFirst(json!({})));
         let documents = ["corrected-seg", "corrected-sr", "rejection-note"];
         check(&file, false, &documents, &["corrected-seg", "corrected-sr"]);
         check(&file, true, &documents, &documents);

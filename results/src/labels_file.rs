@@ -41,9 +41,17 @@ pub fn open_labels(path: &Path, source: &Source) -> Result<Box<dyn LabelPlanes>,
         return Ok(Box::new(npy::Npy::open(path)?));
     }
     if name.ends_with(".nii") || name.ends_with(".nii.gz") {
-        return Ok(Box::new(nifti::Nifti::open(path, source)?));
+        return open_nifti(path, source);
     }
     Err(LabelsFileError::Unknown(path.to_owned()))
+}
+
+/// Opens a NIfTI label map for `source`, packed or not, whatever the file is called.
+///
+/// # Errors
+/// As [`open_labels`].
+pub fn open_nifti(path: &Path, source: &Source) -> Result<Box<dyn LabelPlanes>, LabelsFileError> {
+    Ok(Box::new(nifti::Nifti::open(path, source)?))
 }
 
 /// Errors of one file, with its name.

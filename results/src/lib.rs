@@ -42,7 +42,7 @@ pub use follow_up::{
 };
 pub use heatmap::{HeatmapInput, heatmap};
 pub use identity::{Identity, Role};
-pub use labels_file::{LabelsFileError, open_labels};
+pub use labels_file::{LabelsFileError, open_labels, open_nifti};
 pub use parametric_map::{ParametricMapInput, parametric_map};
 pub use production::{
     Algorithm, Background, Compression, DEMONSTRATION_NOTICE, EmptyFrames, IntendedUse, Packing, Production,

@@ -349,6 +349,7 @@ pub(super) fn http(config: &Config, is_tls: bool) -> anyhow::Result<api::HttpCon
         config.compat.polling_workers.iter().map(polling_worker).collect::<anyhow::Result<_>>()?;
     api.compat.orthanc = Some(config.compat.orthanc.clone()).filter(|name| !name.is_empty());
     api.limits.upload_bytes = usize::try_from(config.limits.upload_bytes.0).unwrap_or(usize::MAX);
+    api.limits.mask_bytes = config.limits.mask_bytes.0;
     api.oidc = oidc(config)?;
     api.drift = api::DriftConfig {
         reference_days: config.drift.reference_days.get(),

@@ -3,12 +3,18 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     time::Duration,
 };
 
 use peers::{Http, wait_until};
 
-use crate::service::Site;
+use crate::{
+    review::{add_doctor, seen, sign_in},
+    service::Site,
+    study::Study,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -104,6 +110,71 @@ fn rows_that_leave_everything_out_cost_no_more_memory_than_is_allowed() {
         assert!(cost <= WIDE_MB_MAX, "ten times {rows} rows cost {cost} MB");
     }
     assert!(service.process.is_running());
+}
+
+/// A mask of this length is refused for what it holds, and costs a few buffers.
+const MASK_BYTES: usize = 200_000_000;
+const MASK_MB_MAX: u64 = 64;
+
+#[test]
+fn a_mask_lies_on_the_disk_while_it_is_looked_at() {
+    let site = Site::unlimited(&["mr-brain-seg"]);
+    add_doctor(&site);
+    let service = site.serve();
+    Study::small(12).dcmsend(site.dicom_port());
+    let doctor = sign_in(&site);
+    let (result, etag) = seen(&doctor);
+    let mut body = b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n".to_vec();
+    body.resize(MASK_BYTES, b'x');
+    body.extend_from_slice(b"\r\n--b--\r\n");
+    let pid = service.process.0.id();
+    let idle = memory_mb(pid, "VmRSS:");
+    forget_peak(pid);
+    let path = format!("{result}/reviews/segmentation");
+    let doctor = doctor.with_header("If-Match", &etag);
+    let answer = doctor.post_bytes(&path, "multipart/form-data; boundary=b", body);
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("label map"), "{}", answer.text());
+    let cost = memory_mb(pid, "VmHWM:").saturating_sub(idle);
+    assert!(cost <= MASK_MB_MAX, "a mask of {MASK_BYTES} bytes cost {cost} MB");
+    assert_eq!(bytes_below(&site.path().join("data/tmp")), 0);
+}
+
+#[test]
+fn nothing_of_an_image_stays_when_the_service_is_killed_while_it_is_sent() {
+    let site = Site::unlimited(&["ct-brain-class"]);
+    let mut service = site.serve();
+    let key = site.key("images", "technician");
+    let mut client = TcpStream::connect(("127.0.0.1", site.http_port())).expect("a connection");
+    let head = format!(
+        "POST /predict/ct_classification HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 10000000\r\n\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.dcm\"\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).expect("the head");
+    client.write_all(&vec![b'x'; 1_000_000]).expect("a part of the image");
+    let folder = site.path().join("data/tmp");
+    wait_until("the image to come to the disk", LIMIT, || (bytes_below(&folder) > 500_000).then_some(()));
+    let mode = std::fs::metadata(&folder).expect("the folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    service.process.0.kill().expect("a process of ours");
+    service.process.0.wait().expect("its end");
+    assert!(bytes_below(&folder) > 500_000, "a kill deletes nothing");
+    drop(service);
+
+    let _service = site.serve();
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 0);
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(data) if data.is_dir() => bytes_below(&entry.path()),
+            Ok(data) => data.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 fn repeated(begin: &str, again: &str) -> Vec<u8> {

@@ -53,7 +53,7 @@ pub(crate) fn sign_in(site: &Site) -> Http {
 }
 
 /// The result of the only job, and its ETag.
-fn seen(api: &Http) -> (String, String) {
+pub(crate) fn seen(api: &Http) -> (String, String) {
     let id = wait_until("a result", COMPUTED, || {
         let results = api.get("/v1/results").json();
         results["items"][0]["id"].as_str().map(str::to_owned)

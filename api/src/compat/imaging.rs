@@ -99,7 +99,7 @@ async fn classify(
 ) -> ApiResult<Response> {
     let model = classifier(state)?;
     let begun = Instant::now();
-    let form = Arc::new(Form::read(request).await?);
+    let form = Arc::new(Form::read(&state.temporary, request).await?);
     let patient_id = form.fields.get("patient_id").map(String::as_str).unwrap_or_default();
     let patient_id = tabular::patient_id(patient_id)?;
     let received = begun.elapsed();
@@ -284,7 +284,7 @@ async fn segment(
     let study = if is_json(request.headers()) {
         Json::<StudyBody>::from_request(request, state).await?.0.study_uid
     } else {
-        store(state, caller, address, Form::read(request).await?).await?
+        store(state, caller, address, Form::read(&state.temporary, request).await?).await?
     };
     state.ledger.force_study(&study, &caller.actor(), Some(id.as_str()), state.now()).await?;
     Deeds::of(state, caller, id).note("study.segment", study.as_str()).await?;

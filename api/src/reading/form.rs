@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use axum::extract::{FromRequest, Multipart, Request, multipart::Field};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 
-use crate::error::{ApiError, ApiResult, Code};
+use crate::{
+    error::{ApiError, ApiResult, Code},
+    temporary::TemporaryFolder,
+};
 
 /// More files than this in one request are several requests.
 const FILES_MAX: usize = 1000;
@@ -27,17 +29,17 @@ pub(crate) struct Form {
 
 impl Form {
     /// Reads a form; the route's body limit holds for all of it.
-    pub(crate) async fn read(request: Request) -> ApiResult<Self> {
+    pub(crate) async fn read(temporary: &TemporaryFolder, request: Request) -> ApiResult<Self> {
         let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
             ApiError::because(Code::BadRequest, format!("send multipart/form-data: {rejection}"))
         })?;
-        let folder = tempfile::Builder::new().prefix("overread-").tempdir().map_err(ApiError::internal)?;
+        let folder = temporary.folder()?;
         let mut form = Self { folder, files: Vec::new(), fields: BTreeMap::new(), digest: String::new() };
         let mut hash = Sha256::new();
         while let Some(part) = parts.next_field().await? {
             let name = part.name().unwrap_or("").to_owned();
             if part.file_name().is_some() || name == "image" {
-                form.take_file(part, &mut hash).await?;
+                form.take_file(temporary, part, &mut hash).await?;
             } else {
                 form.take_field(name, part).await?;
             }
@@ -46,20 +48,20 @@ impl Form {
         Ok(form)
     }
 
-    async fn take_file(&mut self, mut part: Field<'_>, hash: &mut Sha256) -> ApiResult<()> {
+    async fn take_file(
+        &mut self,
+        temporary: &TemporaryFolder,
+        mut part: Field<'_>,
+        hash: &mut Sha256,
+    ) -> ApiResult<()> {
         if self.files.len() == FILES_MAX {
             let detail = format!("at most {FILES_MAX} files in one request");
             return Err(ApiError::because(Code::BodyTooLarge, detail));
         }
         let path = self.folder.path().join(self.files.len().to_string());
         let mut file = tokio::fs::File::create(&path).await.map_err(ApiError::internal)?;
-        let mut length: u64 = 0;
-        while let Some(chunk) = part.chunk().await? {
-            hash.update(&chunk);
-            length += chunk.len() as u64;
-            file.write_all(&chunk).await.map_err(full)?;
-        }
-        file.flush().await.map_err(full)?;
+        let each = |chunk: &[u8]| hash.update(chunk);
+        let length = temporary.receive(&mut part, &mut file, each, |_| None).await?;
         // Where one file ends and the next begins is part of what was sent.
         hash.update(length.to_le_bytes());
         self.files.push(path);
@@ -83,12 +85,5 @@ impl Form {
             text.map_err(|_| ApiError::because(Code::BadRequest, "a field of the form is not UTF-8"))?;
         self.fields.insert(name, text);
         Ok(())
-    }
-}
-
-fn full(error: std::io::Error) -> ApiError {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => ApiError::new(Code::StorageFull).caused_by(error),
-        _ => ApiError::internal(error),
     }
 }

@@ -1,14 +1,18 @@
 //! Reviews: what doctors decide about results, and have decided.
 
+use std::sync::Arc;
+
 use axum::{
-    extract::{FromRequest, Multipart, Request, State},
+    extract::{FromRequest, Multipart, Request, State, multipart::Field},
     http::StatusCode,
     response::{AppendHeaders, IntoResponse, Response},
 };
 use imaging::Code as Coded;
 use ledger::{RejectionReason, ResultId, Reviewed, Reviewer};
-use pipeline::{ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
+use pipeline::{GivenFile, ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::results::released;
@@ -27,6 +31,25 @@ const COMMENT_LENGTH_MAX: usize = 2000;
 const CODE_VALUE_LENGTH_MAX: usize = 16;
 const CODE_MEANING_LENGTH_MAX: usize = 64;
 const DICOM_MAGIC: std::ops::Range<usize> = 128..132;
+/// UTF-8 needs no more for a letter.
+const COMMENT_BYTES_MAX: usize = 4 * COMMENT_LENGTH_MAX;
+const MASKS_AT_ONCE: usize = 2;
+
+/// Room for masks: whoever waits for it has not been read yet.
+#[derive(Debug)]
+pub(crate) struct Masks(Arc<Semaphore>);
+
+impl Default for Masks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MASKS_AT_ONCE)))
+    }
+}
+
+impl Masks {
+    async fn room(&self) -> ApiResult<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).acquire_owned().await.map_err(ApiError::internal)
+    }
+}
 
 /// What a doctor says about a result.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -131,7 +154,7 @@ pub(crate) async fn decide(
     Json(body): Json<DecisionBody>,
 ) -> ApiResult<Response> {
     let (decision, comment) = body.parts()?;
-    carry_out(&state, &doctor, &request, (id, seen), decision, comment).await
+    carry_out(&state, &doctor, &request, (id, seen), decision, comment, None).await
 }
 
 /// Corrects a segmentation with a mask: a DICOM SEG, which is kept as it is, or a NIfTI label map
@@ -144,6 +167,7 @@ pub(crate) async fn decide(
               (status = 200, body = ReviewView, description = "The same was said before"),
               (status = 409, description = "Not possible where the result stands now"),
               (status = 412, description = "Somebody decided meanwhile"),
+              (status = 413, description = "The mask or the comment is too long"),
               (status = 422, description = "The mask does not suit the result"),
               (status = 428, description = "If-Match is missing")))]
 pub(crate) async fn correct(
@@ -154,32 +178,84 @@ pub(crate) async fn correct(
     seen: IfMatch,
     body: Request,
 ) -> ApiResult<Response> {
-    let (file, comment) = read_form(body).await?;
+    refuse_what_no_mask_changes(&state, &doctor, id, seen).await?;
+    let room = state.masks().room().await?;
+    let (file, comment) = read_form(&state, body).await?;
     let decision = ReviewDecision::CorrectSegmentation(file);
-    carry_out(&state, &doctor, &request, (id, seen), decision, comment).await
+    carry_out(&state, &doctor, &request, (id, seen), decision, comment, Some(room)).await
 }
 
-async fn read_form(request: Request) -> ApiResult<(SegmentationFile, Option<String>)> {
+/// Before a byte of the mask is read. What the doctor said last may be what he says again.
+async fn refuse_what_no_mask_changes(
+    state: &AppState,
+    doctor: &Doctor,
+    id: ResultId,
+    seen: IfMatch,
+) -> ApiResult<()> {
+    let row = released(state, id).await?;
+    if row.review_number == seen.0 {
+        return match row.superseded_by {
+            Some(newer) => Err(refusal(&Reviewed::Superseded(newer))),
+            None => Ok(()),
+        };
+    }
+    let last = state.ledger.reviews(id).await?.pop();
+    let is_own = last.is_some_and(|last| {
+        Some(last.number) == seen.0.checked_add(1) && last.reviewer.account == doctor.account()
+    });
+    if is_own { Ok(()) } else { Err(overtaken(row.review_number)) }
+}
+
+async fn read_form(state: &AppState, request: Request) -> ApiResult<(SegmentationFile, Option<String>)> {
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|rejection| ApiError::because(Code::UnsupportedMediaType, rejection.body_text()))?;
     let (mut file, mut comment) = (None, None);
     while let Some(part) = form.next_field().await? {
         match part.name() {
-            Some("file") => file = Some(part.bytes().await?.to_vec()),
-            Some("comment") => comment = Some(part.text().await?),
+            Some("file") => file = Some(take_file(state, part).await?),
+            Some("comment") => comment = Some(take_comment(part).await?),
             _ => {}
         }
     }
     let file = file.ok_or_else(|| ApiError::because(Code::BadRequest, "the form has no part named file"))?;
-    Ok((segmentation_file(file), comment))
+    Ok((file, comment))
 }
 
-fn segmentation_file(bytes: Vec<u8>) -> SegmentationFile {
-    match bytes.get(DICOM_MAGIC) {
-        Some(b"DICM") => SegmentationFile::Dicom(bytes),
-        _ => SegmentationFile::Nifti(bytes),
+/// The mask goes to the disk as it comes; only its beginning is looked at.
+async fn take_file(state: &AppState, mut part: Field<'_>) -> ApiResult<SegmentationFile> {
+    let (file, path) = state.temporary.file()?.into_parts();
+    let mut file = tokio::fs::File::from_std(file);
+    let (mut hash, mut front) = (Sha256::new(), Vec::with_capacity(DICOM_MAGIC.end));
+    let each = |chunk: &[u8]| {
+        hash.update(chunk);
+        let wanted = (DICOM_MAGIC.end - front.len()).min(chunk.len());
+        front.extend_from_slice(&chunk[..wanted]);
+    };
+    let bytes_max = state.http.limits.mask_bytes;
+    let too_long = |length| {
+        let detail = || format!("a mask has at most {bytes_max} bytes");
+        (length > bytes_max).then(|| ApiError::because(Code::BodyTooLarge, detail()))
+    };
+    state.temporary.receive(&mut part, &mut file, each, too_long).await?;
+    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let given = GivenFile::new(path, digest);
+    Ok(match front.get(DICOM_MAGIC) {
+        Some(b"DICM") => SegmentationFile::Dicom(given),
+        _ => SegmentationFile::Nifti(given),
+    })
+}
+
+async fn take_comment(mut part: Field<'_>) -> ApiResult<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = part.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > COMMENT_BYTES_MAX {
+            let detail = format!("a comment has at most {COMMENT_LENGTH_MAX} letters");
+            return Err(ApiError::because(Code::BodyTooLarge, detail));
+        }
     }
+    String::from_utf8(bytes).map_err(|_| ApiError::because(Code::BadRequest, "the comment is not UTF-8"))
 }
 
 async fn carry_out(
@@ -189,6 +265,7 @@ async fn carry_out(
     (result, seen): (ResultId, IfMatch),
     decision: ReviewDecision,
     comment: Option<String>,
+    room: Option<OwnedSemaphorePermit>,
 ) -> ApiResult<Response> {
     let order = ReviewOrder {
         result,
@@ -200,7 +277,10 @@ async fn carry_out(
     };
     let handle = (state.pipeline.clone(), state.spool.clone(), state.audit_key.clone());
     // A task of its own: a caller who hangs up half-way leaves no half of a review.
-    let work = tokio::spawn(async move { handle.0.review(&handle.1, &handle.2, &order).await });
+    let work = tokio::spawn(async move {
+        let _room = room;
+        handle.0.review(&handle.1, &handle.2, &order).await
+    });
     let (status, review) = match work.await.map_err(ApiError::internal)?? {
         Reviewed::Added(review) => (StatusCode::CREATED, review),
         Reviewed::Repeated(review) => (StatusCode::OK, review),

@@ -118,6 +118,7 @@ impl TestApp {
             bridge: bridge(orthanc, &ledger, &spool, &node, &boot, &shutdown),
             ledger: ledger.clone(),
             spool: spool.clone(),
+            temporary: api::TemporaryFolder::open(&folder.path().join("tmp"), 1).unwrap(),
             spool_root,
             registry,
             signer: TokenSigner::new(&TOKEN_SECRET).unwrap(),

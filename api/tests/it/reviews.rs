@@ -1,11 +1,15 @@
 //! Who may decide about a result, and what he has to have seen. What a decision makes is
 //! tried where it is made, in `pipeline`, and in a real PACS, in `tests/e2e`.
 
-use ledger::Role;
+use std::time::Duration;
+
+use api::HttpConfig;
+use axum::body::Body;
+use ledger::{ResultId, Role};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Call, TestApp},
+    app::{Answer, Call, TestApp, roomy},
     seed::{self, Leaves},
 };
 
@@ -21,7 +25,11 @@ fn token(tokens: &Value) -> String {
 
 impl Ward {
     async fn open() -> Self {
-        let app = TestApp::start().await;
+        Self::open_with(roomy()).await
+    }
+
+    async fn open_with(http: HttpConfig) -> Self {
+        let app = TestApp::with(http).await;
         let seeded = seed::study(&app, 1).await;
         let (result, _) = seed::result(&app, &seeded, Leaves::Released).await;
         let doctor = token(&app.signed_in("doctor", Role::Doctor).await);
@@ -171,4 +179,45 @@ async fn a_held_study_is_released_by_a_person_and_only_once() {
         .rows;
     assert_eq!((trail[0].action.as_str(), trail[0].subject.as_str()), ("study.release", "1.2.3.1"));
     ward.decide(0, json!({ "decision": "accept" })).await.is(201);
+}
+
+const FORM: &str = "multipart/form-data; boundary=mask";
+
+fn form(mask: &[u8], comment: &str) -> Vec<u8> {
+    let part =
+        |name| format!("--mask\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").into_bytes();
+    [&part("file"), mask, b"\r\n", &part("comment"), comment.as_bytes(), b"\r\n--mask--\r\n"].concat()
+}
+
+#[tokio::test]
+async fn a_mask_is_not_read_before_it_is_known_that_it_may_be_given() {
+    let ward = Ward::open().await;
+    let unknown = format!("/v1/results/{}", ResultId::generate());
+    for (path, seen, status) in [(&unknown, "\"0\"", 404), (&ward.path, "\"7\"", 412)] {
+        let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let call = ward.app.post(&format!("{path}/reviews/segmentation")).bearer(&ward.doctor);
+        let call = call.header("if-match", seen).body(FORM, Body::from_stream(never));
+        let answer = tokio::time::timeout(Duration::from_secs(20), call.send()).await;
+        answer.expect("an answer without the mask").is(status);
+    }
+}
+
+#[tokio::test]
+async fn a_mask_and_its_comment_have_limits_and_leave_nothing_behind() {
+    let mut http = roomy();
+    http.limits.mask_bytes = 1000;
+    let ward = Ward::open_with(http).await;
+    for (mask, comment, code) in [
+        (1001, "fine".to_owned(), "body_too_large"),
+        (1000, "x".repeat(8001), "body_too_large"),
+        (1000, "x".repeat(2001), "unprocessable"),
+        (1000, "fine".to_owned(), "unprocessable"),
+    ] {
+        let call = ward.app.post(&format!("{}/reviews/segmentation", ward.path)).bearer(&ward.doctor);
+        let call = call.header("if-match", "\"0\"").body(FORM, form(&vec![b'x'; mask], &comment));
+        let answer = call.send().await;
+        assert_eq!(answer.json()["code"], code, "{}", answer.text());
+    }
+    let temporary = ward.app.models.parent().unwrap().join("tmp");
+    assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0);
 }

@@ -1,17 +1,20 @@
 //! A segmentation that a doctor brings in place of the machine's.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use imaging::{Header, SopClassUid};
 use inference::Findings;
 use ledger::{NewReview, ResultRow};
 use results::{
-    AlgorithmType, Encoded, Identity, Reference, Segment, SegmentationInput, Source, open_labels,
+    AlgorithmType, Encoded, Identity, Reference, Segment, SegmentationInput, Source, open_nifti,
     segmentation_of_planes,
 };
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use spool::InstanceKey;
+use tempfile::TempPath;
 use time::OffsetDateTime;
 
 use super::{Desk, ReviewDecision, ReviewError, SegmentationFile, documents::CORRECTED_SEGMENTATION};
@@ -23,16 +26,40 @@ use crate::{
 /// PS3.4 §B.5: Segmentation Storage, and Label Map Segmentation Storage.
 const SEGMENTATION_CLASSES: [&str; 2] = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"];
 
+/// A file on the disk, which goes with the last who knows of it: masks are too long to be held in memory.
+#[derive(Clone)]
+pub struct GivenFile {
+    path: Arc<TempPath>,
+    sha256: String,
+}
+
+impl GivenFile {
+    /// A file that is written to its end, and the digest of its bytes in hexadecimal digits.
+    #[must_use]
+    pub fn new(path: TempPath, sha256: String) -> Self {
+        Self { path: Arc::new(path), sha256 }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl std::fmt::Debug for GivenFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "GivenFile({})", self.sha256)
+    }
+}
+
 impl SegmentationFile {
     /// What the ledger keeps of it: the same file again is the same correction.
     pub(super) fn described(&self) -> Value {
-        let (format, bytes) = match self {
-            Self::Dicom(bytes) => ("dicom", bytes),
-            Self::Nifti(bytes) => ("nifti", bytes),
+        let (format, file) = match self {
+            Self::Dicom(file) => ("dicom", file),
+            Self::Nifti(file) => ("nifti", file),
             Self::OfFirst(described) => return described.clone(),
         };
-        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "format": format, "sha256": digest })
+        json!({ "format": format, "sha256": file.sha256 })
     }
 }
 
@@ -57,8 +84,8 @@ pub(super) async fn take(
         _ => return Ok(None),
     };
     let encoded = match encoded {
-        SegmentationFile::Dicom(bytes) => dicom(desk, row, bytes.clone()).await?,
-        SegmentationFile::Nifti(bytes) => nifti(desk, row, new, &findings, bytes.clone()).await?,
+        SegmentationFile::Dicom(file) => dicom(desk, row, file.clone()).await?,
+        SegmentationFile::Nifti(file) => nifti(desk, row, new, &findings, file.clone()).await?,
         // It was kept when the first doctor brought it.
         SegmentationFile::OfFirst(_) => return Ok(None),
     };
@@ -75,14 +102,10 @@ fn unsuitable(sentence: impl Into<String>) -> ReviewError {
 }
 
 /// A DICOM SEG of this study, this patient and this frame of reference.
-async fn dicom(desk: &Desk<'_>, row: &ResultRow, bytes: Vec<u8>) -> Result<Encoded, ReviewError> {
-    let (header, bytes) = tokio::task::spawn_blocking(move || {
-        let file = temporary(&bytes, ".dcm")?;
-        let header = Header::read_file(file.path())
-            .map_err(|_| unsuitable("the file is no DICOM Part 10 file that can be read"))?;
-        Ok::<_, ReviewError>((header, bytes))
-    })
-    .await??;
+async fn dicom(desk: &Desk<'_>, row: &ResultRow, file: GivenFile) -> Result<Encoded, ReviewError> {
+    let given = file.clone();
+    let header = tokio::task::spawn_blocking(move || Header::read_file(given.path())).await?;
+    let header = header.map_err(|_| unsuitable("the file is no DICOM Part 10 file that can be read"))?;
     if !is_segmentation(&header.sop_class) {
         return Err(unsuitable("the file is no DICOM segmentation"));
     }
@@ -99,6 +122,7 @@ async fn dicom(desk: &Desk<'_>, row: &ResultRow, bytes: Vec<u8>) -> Result<Encod
         sop_class: header.sop_class,
         sop_instance: header.sop_instance,
     };
+    let bytes = tokio::fs::read(file.path()).await?;
     Ok(Encoded { role: results::Role::Segmentation, reference, bytes })
 }
 
@@ -112,7 +136,7 @@ async fn nifti(
     row: &ResultRow,
     new: &NewReview,
     findings: &inference::SegmentationFindings,
-    bytes: Vec<u8>,
+    file: GivenFile,
 ) -> Result<Encoded, ReviewError> {
     let name = format!("{}@{}", row.model_id, row.model_version);
     let model = desk.looker.registry.get(&name).ok_or_else(|| {
@@ -136,9 +160,8 @@ async fn nifti(
         let order = Order { identity, written_at, package, forms: &[], files: &files, predecessors: &[] };
         let source =
             Source::read(&files).map_err(|error| unsuitable(format!("cannot use the images: {error}")))?;
-        let file = temporary(&bytes, if bytes.starts_with(&[0x1f, 0x8b]) { ".nii.gz" } else { ".nii" })?;
         let mut labels =
-            open_labels(file.path(), &source).map_err(|error| unsuitable(without_path(&error)))?;
+            open_nifti(file.path(), &source).map_err(|error| unsuitable(without_path(&error)))?;
         let production = encode::production(&order, &form);
         let input = SegmentationInput {
             production: &production,
@@ -171,13 +194,6 @@ fn without_path(error: &results::LabelsFileError) -> String {
         }
         E::Read { .. } | E::Unknown(_) => "the mask cannot be read as NIfTI".to_owned(),
     }
-}
-
-/// Gone when it is dropped.
-fn temporary(bytes: &[u8], suffix: &str) -> Result<tempfile::NamedTempFile, ReviewError> {
-    let mut file = tempfile::Builder::new().prefix("overread-given").suffix(suffix).tempfile()?;
-    file.write_all(bytes)?;
-    Ok(file)
 }
 
 async fn source_header(desk: &Desk<'_>, row: &ResultRow) -> Result<Header, ReviewError> {

@@ -1,6 +1,6 @@
 //! Doctors decide: what they say is kept, leaves once, and is never lost to another doctor.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io::Write, time::Duration};
 
 use dicom_dictionary_std::tags;
 use dicom_object::DefaultDicomObject;
@@ -9,7 +9,8 @@ use ledger::{
     AuditKey, DeliveryState, Eyes, JobState::Done, NewAccount, RejectionReason, ResultId, ReviewState,
     Reviewed, Reviewer, Role,
 };
-use pipeline::{ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
+use pipeline::{GivenFile, ReviewDecision, ReviewError, ReviewOrder, SegmentationFile};
+use sha2::{Digest, Sha256};
 
 use crate::{
     phantom::Phantom,
@@ -244,10 +245,18 @@ fn mask(labelled: usize) -> Vec<u8> {
     nifti
 }
 
+/// A file as an upload leaves it.
+fn given(bytes: &[u8]) -> GivenFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    GivenFile::new(file.into_temp_path(), digest)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrected_segmentation_takes_the_place_of_the_machines() {
     let ward = Ward::with(&HELD).await;
-    let file = SegmentationFile::Nifti(mask(5 * 32 * 32 + 7));
+    let file = SegmentationFile::Nifti(given(&mask(5 * 32 * 32 + 7)));
     let corrected = ward.review(0, ReviewDecision::CorrectSegmentation(file)).await;
     assert!(matches!(corrected, Reviewed::Added(_)), "{corrected:?}");
     assert_eq!(ward.state().await, (ReviewState::Corrected, 1));
@@ -270,7 +279,7 @@ async fn a_segmentation_that_came_as_dicom_is_kept_as_it_is() {
 
     // The same images elsewhere; what was made there is the human's.
     let ward = Ward::with(&[("version = \"1.0.0\"", "version = \"1.0.1\""), HELD[0]]).await;
-    let file = SegmentationFile::Dicom(bytes.clone());
+    let file = SegmentationFile::Dicom(given(&bytes));
     let corrected = ward.review(0, ReviewDecision::CorrectSegmentation(file)).await;
     assert!(matches!(corrected, Reviewed::Added(_)), "{corrected:?}");
     ward.world.wait_for_proof("disk", 2).await;
@@ -286,18 +295,29 @@ async fn a_segmentation_that_came_as_dicom_is_kept_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_suit_the_result_is_refused_with_a_sentence() {
     let ward = Ward::with(&HELD).await;
-    let empty = mask(0).into_iter().enumerate().map(|(at, byte)| if at == 352 { 0 } else { byte }).collect();
+    let empty: Vec<u8> =
+        mask(0).into_iter().enumerate().map(|(at, byte)| if at == 352 { 0 } else { byte }).collect();
     let mut beside = mask(1);
+    // 256 times as many voxels as the images have, which a few bytes could stand for once they are packed.
+    let mut vast = mask(1);
+    vast[42..44].copy_from_slice(&8192_i16.to_le_bytes());
     beside[324..328].copy_from_slice(&7.0_f32.to_le_bytes());
     let image = Phantom::new(1).file(1);
     let class = Code::new("1", "99X", "glioma");
     for (decision, expected) in [
         (ReviewDecision::CorrectClass(class), "no class to correct"),
-        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(empty)), "no labelled voxel"),
-        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(beside)), "does not lie on the images"),
-        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(b"text".to_vec())), "mask"),
-        (ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(image)), "no DICOM segmentation"),
-        (ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(vec![0; 200])), "no DICOM Part 10"),
+        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(given(&empty))), "no labelled voxel"),
+        (
+            ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(given(&beside))),
+            "does not lie on the images",
+        ),
+        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(given(&vast))), "far more voxels"),
+        (ReviewDecision::CorrectSegmentation(SegmentationFile::Nifti(given(b"text"))), "mask"),
+        (
+            ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(given(&image))),
+            "no DICOM segmentation",
+        ),
+        (ReviewDecision::CorrectSegmentation(SegmentationFile::Dicom(given(&[0; 200]))), "no DICOM Part 10"),
     ] {
         let refused = ward.carry_out(&ward.order(0, decision)).await;
         let Err(ReviewError::Unsuitable(sentence)) = refused else { panic!("{refused:?}") };
@@ -442,7 +462,7 @@ async fn doctors_who_do_not_agree_leave_a_disputed_result_that_both_decide_anew(
 async fn a_segmentation_that_the_first_doctor_brought_leaves_when_the_second_agrees() {
     let ward = Ward::asking_for(Eyes::Four, &HELD).await;
     let second = doctor(&ward.world, "sora").await;
-    let file = SegmentationFile::Nifti(mask(5 * 32 * 32 + 7));
+    let file = SegmentationFile::Nifti(given(&mask(5 * 32 * 32 + 7)));
     ward.review(0, ReviewDecision::CorrectSegmentation(file.clone())).await;
     assert_eq!(ward.state().await, (ReviewState::AwaitingSecond, 1));
     assert!(ward.roles().await.contains(&"corrected-seg".to_owned()), "the other one can look at it");

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -16,6 +16,14 @@ const OFF_GRID_VOXELS: f64 = 0.25;
 
 /// The most voxels that are accepted: twice 1024 x 1024 x 1024.
 const VOXELS_MAX: u64 = 2 << 30;
+
+/// A label map may reach beyond the images, but it is about them: a packed file of a few bytes could hold
+/// gigabytes of nothing.
+const TIMES_THE_SOURCE_MAX: u64 = 16;
+const VOXELS_OF_ANY_SOURCE: u64 = 1 << 20;
+
+/// RFC 1952 §2.3.1.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A slice further away from the volume than this is not looked for in it.
 const INDEX_MAX: f64 = 1e9;
@@ -43,13 +51,20 @@ struct Lattice {
 impl Nifti {
     pub(super) fn open(path: &Path, source: &Source) -> Result<Self, LabelsFileError> {
         let context = Context(path);
-        let file = BufReader::new(File::open(path).map_err(|error| context.read(error))?);
-        let is_compressed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let mut file = BufReader::new(File::open(path).map_err(|error| context.read(error))?);
+        let front = file.fill_buf().map_err(|error| context.read(error))?;
+        let is_compressed = front.starts_with(&GZIP_MAGIC);
         let mut reader: Box<dyn Read> =
             if is_compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut bytes = [0; HEADER_BYTES];
         reader.read_exact(&mut bytes).map_err(|error| context.read(error))?;
         let header = Header::parse(&bytes).map_err(|problem| context.malformed(problem))?;
+        let voxels = header.dims.iter().product::<i64>() as u64;
+        let of_source = source.frames().len() as u64 * u64::from(source.rows()) * u64::from(source.columns());
+        if voxels > of_source.saturating_mul(TIMES_THE_SOURCE_MAX).max(VOXELS_OF_ANY_SOURCE) {
+            return Err(context
+                .malformed(format!("its size is {:?}, far more voxels than the images have", header.dims)));
+        }
         let labels = header.read_labels(&mut reader).map_err(|error| context.read(error))?;
         let slices = source
             .frames()
