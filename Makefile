@@ -38,6 +38,7 @@ bench: runtime peers $(CMAKE) $(DICOM_RS) .tools/predict/.requirements ## measur
 	.venv/bin/python benches/store.py --listen target/release/examples/listen
 	.venv/bin/python benches/seg_write.py
 	.venv/bin/python benches/e2e.py
+	.venv/bin/python benches/ct.py
 	.tools/predict/bin/python benches/predict.py
 	python3 -m venv .tools/bench && .tools/bench/bin/pip install --quiet --requirement benches/requirements.txt
 	.venv/bin/python benches/sliding.py
