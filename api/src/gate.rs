@@ -11,6 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use ledger::{AccountId, ApiKeyId};
 use tokio::sync::Semaphore;
 
@@ -20,6 +21,7 @@ use crate::{
     compat::PollingWorkerName,
     config::{self, HttpConfig},
     error::{ApiError, ApiResult, Code},
+    idempotency,
     limits::{PerMinute, Rate, Rates},
     state::AppState,
     transport::ClientAddress,
@@ -66,14 +68,18 @@ pub(crate) async fn pass(State(state): State<AppState>, mut request: Request, ne
     if access == Access::Open {
         return next.run(request).await;
     }
-    let Ok(_room) = state.gate().room.try_acquire() else {
+    let Ok(room) = Arc::clone(&state.gate().room).try_acquire_owned() else {
         return ApiError::new(Code::Overloaded).retry_after(Duration::from_secs(1)).into_response();
     };
     if let Err(refusal) = admit(&state, access, &mut request).await {
         return refusal.into_response();
     }
     let limit = time_limit(&state.http, &request);
-    match tokio::time::timeout(limit, next.run(request)).await {
+    let answer = match idempotency::is_asked(&request) {
+        Some(answer) => idempotency::once(state, answer, request, next, room, limit).left_future(),
+        None => next.run(request).right_future(),
+    };
+    match tokio::time::timeout(limit, answer).await {
         Ok(response) => response,
         Err(_) => ApiError::new(Code::TimedOut).into_response(),
     }

@@ -17,7 +17,8 @@ use crate::{
     compat,
     config::{HttpConfig, Listener},
     error::{ApiError, Code},
-    gate, metrics, request_id,
+    gate, idempotency, metrics, request_id,
+    routes::predict,
     state::AppState,
     transport,
 };
@@ -78,9 +79,19 @@ fn cors(http: &HttpConfig) -> CorsLayer {
             header::CONTENT_TYPE,
             HeaderName::from_static("x-api-key"),
             HeaderName::from_static("last-event-id"),
+            header::IF_MATCH,
+            idempotency::HEADER,
             request_id::HEADER,
         ])
-        .expose_headers([request_id::HEADER, header::RETRY_AFTER])
+        .expose_headers([
+            request_id::HEADER,
+            idempotency::REPLAYED,
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::LOCATION,
+            header::WARNING,
+            predict::SERVER_TIMING,
+        ])
         .max_age(std::time::Duration::from_secs(600))
 }
 

@@ -25,6 +25,7 @@ mod feed;
 mod feedback;
 mod gate;
 mod health;
+mod idempotency;
 mod keeping;
 mod layers;
 mod limits;

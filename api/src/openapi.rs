@@ -8,9 +8,9 @@ use serde_json::json;
 use utoipa::{
     OpenApi,
     openapi::{
-        self, ContentBuilder, Ref, RefOr, ResponseBuilder,
+        self, ContentBuilder, Ref, RefOr, Required, ResponseBuilder,
         extensions::ExtensionsBuilder,
-        path::{Operation, PathItem},
+        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -19,6 +19,7 @@ use crate::{
     access::{Access, RULES, Rule},
     compat::{self, ImageRefusal, WorkerRefusal},
     error::{PROBLEM_JSON, Problem},
+    idempotency,
 };
 
 #[derive(OpenApi)]
@@ -121,6 +122,9 @@ fn describe(operation: &mut Operation, rule: &Rule) {
         operation.security = Some(any.collect());
         refusal(operation, "401", "Not signed in");
     }
+    if idempotency::taken(&rule.method, rule.route).is_some() {
+        take_idempotency_key(operation);
+    }
     refusal(operation, "429", "Asked too often; see Retry-After");
     refusal(operation, "default", "Any other refusal");
     // An older contract words its refusals itself.
@@ -129,6 +133,22 @@ fn describe(operation: &mut Operation, rule: &Rule) {
         None => (PROBLEM_JSON, "Problem"),
     };
     give_refusals_a_body(operation, media_type, schema);
+}
+
+fn take_idempotency_key(operation: &mut Operation) {
+    let header = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The same key with the same request within 24 hours is carried out once"))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(header));
+    refusal(
+        operation,
+        "409",
+        "The key's first request is being carried out, or its answer is not known any more",
+    );
+    refusal(operation, "422", "The key came with another request");
 }
 
 /// What the handler itself says about a status stands.

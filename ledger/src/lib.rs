@@ -31,6 +31,7 @@ mod evidence;
 mod feedback;
 mod hold;
 mod id;
+mod idempotency;
 mod identity;
 mod installation;
 mod instance;
@@ -81,9 +82,10 @@ pub use feedback::{Decided, DecidedCase, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BatchId, BootId, CallId, DeliveryId, EventSeq, HoldId,
-    JobId, NodeId, PredictionId, QuarantinedId, ResultId, RetrainingId, ReviewId, SegmentationRequestId,
-    SessionId, WorkerId,
+    JobId, NodeId, PredictionId, QuarantinedId, ResultId, RetrainingId, ReviewId,
+    SegmentationRequestId, SessionId, WorkerId,
 };
+pub use idempotency::{ClaimState, Claimed, IdempotencyClaim, KeptAnswer, NewIdempotencyClaim};
 pub use instance::InstanceRow;
 pub use intake::{NewInstance, Recorded};
 pub use job::{

@@ -22,6 +22,7 @@ mod errors;
 mod events;
 mod export;
 mod hooks;
+mod idempotency;
 mod keys;
 mod oidc;
 mod openapi;

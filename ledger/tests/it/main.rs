@@ -10,6 +10,7 @@ mod batches;
 mod claims;
 mod events;
 mod evidence;
+mod idempotency;
 mod intake;
 mod jobs;
 mod leases;

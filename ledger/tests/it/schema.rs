@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
-    BatchItemState, Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState, Outcome,
-    QuarantineReason, RejectionReason, RequestState, RetrainingState, ReviewState, Role, SessionKind,
+    BatchItemState, ClaimState, Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState,
+    Outcome, QuarantineReason, RejectionReason, RequestState, RetrainingState, ReviewState,
+    Role, SessionKind,
 };
 
 use crate::database::TestDb;
@@ -105,6 +106,7 @@ on_both! {
             ("batch_item", "state", words(BatchItemState::ALL)),
             ("retraining", "state", words(RetrainingState::ALL)),
             ("segmentation_request", "state", words(RequestState::ALL)),
+            ("idempotency_claim", "state", words(ClaimState::ALL)),
             ("review", "decision", words(Decision::ALL)),
             ("review", "reason", words(RejectionReason::ALL)),
         ] {
