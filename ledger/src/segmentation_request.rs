@@ -1,7 +1,8 @@
 //! Series that a program outside is to segment: asked for, handed out, answered.
 //!
 //! Each is handed to one program at a time. One that is not heard of for the length of its lease
-//! loses it to the next; what it hands in later is taken all the same, if nobody was faster.
+//! loses it to the next; then it cannot let it fail or take it back, but what it hands in is taken all the
+//! same, if nobody was faster.
 
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ impl Ledger {
     }
 
     /// Takes down what a worker says. `None` when there is no such request; the request as it is,
-    /// unchanged, when it is over.
+    /// unchanged, when it is over, or when another worker has it and nothing is handed in.
     ///
     /// # Errors
     /// When the database does not carry it out.
@@ -150,7 +151,9 @@ impl Ledger {
         let update = sql("update segmentation_request
               set state = $2, worker = $3, lease_until = $4, changed_at = $5, progress = coalesce($6, progress),
                   outcome = $7, failure = $8
-              where request_id = $1 and state in ('pending', 'processing') returning *")
+              where request_id = $1 and state in ('pending', 'processing')
+                and ($2 = 'completed' or worker is null or worker = $3 or lease_until < $5)
+              returning *")
         .bind(id)
         .bind(state)
         .bind(worker)

@@ -235,7 +235,7 @@ pub(crate) struct StatusBody {
 /// Says how far a series is, and keeps it for another half hour.
 #[utoipa::path(post, path = "/api/mri/segmentation/update-status/{request_id}", tag = "compat",
     operation_id = "compat_update_segmentation", params(("request_id" = i64, Path)), request_body = StatusBody,
-    responses((status = 200, body = RequestAnswer), (status = 409, description = "The request is over")))]
+    responses((status = 200, body = RequestAnswer), (status = 409, description = "The request is over, or another worker has it")))]
 pub(crate) async fn update(
     State(state): State<AppState>,
     Extension(worker): Extension<PollingWorkerName>,
@@ -295,7 +295,9 @@ async fn take_down(
     let row = state.ledger.report_segmentation(id, &worker.0, report, LEASE, state.now()).await?;
     let row = row.ok_or_else(|| ApiError::no_such("request"))?;
     let is_taken = match report {
-        WorkerReport::Progress(_) => row.state == RequestState::Processing,
+        WorkerReport::Progress(_) => {
+            row.state == RequestState::Processing && row.worker.as_ref() == Some(&worker.0)
+        }
         // The same once more, after an answer that got lost, is as good.
         WorkerReport::Completed(outcome) => row.outcome.as_ref() == Some(outcome),
         WorkerReport::Failed(reason) => row.failure.as_ref() == Some(reason),
@@ -303,6 +305,9 @@ async fn take_down(
     if is_taken {
         return Ok(Json(RequestAnswer { success: true, request: row.into() }).into_response());
     }
-    let over = json!({ "success": false, "error": format!("request {id} is over: {}", row.state) });
-    Ok((StatusCode::CONFLICT, Json(over)).into_response())
+    let refusal = match row.state {
+        RequestState::Processing => format!("another worker has request {id}"),
+        over => format!("request {id} is over: {over}"),
+    };
+    Ok((StatusCode::CONFLICT, Json(json!({ "success": false, "error": refusal }))).into_response())
 }

@@ -98,6 +98,24 @@ async fn a_dead_workers_series_goes_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_worker_that_lost_its_series_hears_that_another_has_it() {
+    let app = app().await;
+    let (worker, doctor) = (app.key(Role::Worker).await, app.key(Role::Doctor).await);
+    let id = ask(&app, &doctor, "1.2.3").await;
+    assert_eq!(poll(&app, &worker).await["count"], 1);
+    app.pass(Duration::from_secs(31 * 60));
+    app.get(&format!("{PENDING}?wait=0")).peer("192.0.2.7:1").send().await.is(200);
+    for body in [json!({ "status": "processing", "progress": 99 }), json!({ "status": "failed" })] {
+        let refused = say(&app, &worker, "update-status", id, body).await.is(409).json();
+        assert_eq!(refused, json!({ "success": false, "error": format!("another worker has request {id}") }));
+    }
+    let failed = say(&app, &worker, "complete-request", id, json!({ "success": false })).await;
+    failed.is(409);
+    // What is there, however late, is not thrown away.
+    say(&app, &worker, "complete-request", id, json!({ "seg": "1.9" })).await.is(200);
+}
+
+#[tokio::test]
 async fn a_series_is_handed_in_once_however_often_it_is_said() {
     let app = app().await;
     let (worker, doctor) = (app.key(Role::Worker).await, app.key(Role::Doctor).await);

@@ -65,7 +65,7 @@ on_both! {
 
     async fn a_worker_that_dies_loses_nothing_but_its_lease(db: TestDb) {
         let id = ask(&db.ledger, "1.2.3").await;
-        assert_eq!(claim(&db.ledger, "dead", 0).await.expect("a request").id, id);
+        assert_eq!(claim(&db.ledger, "w", 0).await.expect("a request").id, id);
         assert!(claim(&db.ledger, "next", 60).await.is_none());
         report(&db.ledger, id, WorkerReport::Progress(40), 50).await;
         assert!(claim(&db.ledger, "next", 110).await.is_none(), "a report renews the lease");
@@ -87,5 +87,20 @@ on_both! {
         assert!(claim(&db.ledger, "w", 500).await.is_none());
         let all = db.ledger.segmentation_requests(&PageRequest::first(10)).await.expect("an answer").rows;
         assert_eq!((all[0].state, all[0].failure.as_deref()), (RequestState::Failed, Some("no worker finished it")));
+    }
+
+    async fn who_lost_a_series_neither_lets_it_fail_nor_takes_it_back(db: TestDb) {
+        let id = ask(&db.ledger, "1.2.3").await;
+        claim(&db.ledger, "w", 1).await.expect("a request");
+        // Nobody else has it yet, so that it is still the first one's to go on with.
+        assert_eq!(report(&db.ledger, id, WorkerReport::Progress(10), 100).await.progress, 10);
+        claim(&db.ledger, "next", 200).await.expect("the request again");
+        for late in [WorkerReport::Progress(99), WorkerReport::Failed("out of memory".to_owned())] {
+            let unchanged = report(&db.ledger, id, late, 201).await;
+            assert_eq!((unchanged.state, unchanged.progress), (RequestState::Processing, 0));
+            assert_eq!((unchanged.worker.as_deref(), unchanged.failure), (Some("next"), None));
+        }
+        let done = report(&db.ledger, id, WorkerReport::Completed(json!({ "seg": "1.9" })), 202).await;
+        assert_eq!((done.state, done.worker.as_deref()), (RequestState::Completed, Some("w")));
     }
 }
