@@ -92,7 +92,7 @@ impl Ledger {
             .bind(id)
             .bind(page.limit() + 1);
         let studies = self.db.records(statement).await?;
-        Ok(Page::cut(studies, page, |row: &StudyRow| (row.last_arrival_at, row.study.to_string())))
+        Ok(Page::cut(studies, page, |row: &StudyRow| (row.first_arrival_at, row.study.to_string())))
     }
 
     /// Studies that readiness has to look at: something asks for it at once (an association ended,

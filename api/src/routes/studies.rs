@@ -61,7 +61,7 @@ impl StudyQuery {
     }
 }
 
-/// Studies, the one that received something last first.
+/// Studies, the one that came last first.
 #[utoipa::path(get, path = "/v1/studies", tag = "studies", operation_id = "list_studies",
     params(StudyQuery, PageQuery), responses((status = 200, body = Page<StudyView>)))]
 pub(crate) async fn list(

@@ -54,6 +54,22 @@ async fn a_study_that_arrives_between_two_pages_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_study_that_receives_a_slice_between_two_pages_is_on_one_of_them() {
+    let app = TestApp::start().await;
+    let key = app.key(Role::Doctor).await;
+    for number in 1..=4 {
+        seed::study(&app, number).await;
+        app.pass(Duration::from_millis(1));
+    }
+    let first = app.get("/v1/studies?limit=2").bearer(&key).send().await.json();
+    seed::late_slice(&app, 2).await;
+    let rest = format!("/v1/studies?limit=2&cursor={}", first["next"].as_str().unwrap());
+    let second = app.get(&rest).bearer(&key).send().await.json();
+    let uids: Vec<_> = second["items"].as_array().unwrap().iter().map(|item| &item["study_uid"]).collect();
+    assert_eq!(uids, ["1.2.3.2", "1.2.3.1"]);
+}
+
+#[tokio::test]
 async fn filters_leave_out_what_does_not_match() {
     let app = TestApp::start().await;
     let key = app.key(Role::Doctor).await;

@@ -59,6 +59,22 @@ pub(crate) async fn study_of(app: &TestApp, header: Header) -> Seeded {
     seeded
 }
 
+/// One more slice of the `number`th study.
+pub(crate) async fn late_slice(app: &TestApp, number: u32) {
+    let association = association(app).await;
+    let mut header = header(number);
+    header.sop_instance = SopInstanceUid::parse(&format!("1.2.3.{number}.1.2")).unwrap();
+    let late = NewInstance {
+        header,
+        digest: format!("{number:063}f"),
+        size_bytes: 1,
+        association,
+        arrived_at: app.now(),
+    };
+    app.ledger.record_instances(&[late]).await.unwrap();
+    app.ledger.end_association(association, Ending::Released, app.now()).await.unwrap();
+}
+
 async fn association(app: &TestApp) -> AssociationId {
     let new = NewAssociation {
         door: Door::Dimse,

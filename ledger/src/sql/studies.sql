@@ -1,3 +1,4 @@
+-- Newest first, by what never changes: a study that receives something while somebody turns pages stays on its page.
 select study.*,
        (select string_agg(series.modality, ',') from series where series.study_uid = study.study_uid) as modalities,
        (select count(*) from series where series.study_uid = study.study_uid) as series_count,
@@ -10,6 +11,6 @@ where ($1 is null or study.patient_id = $1)
   and ($3 is null or exists (select 1 from series where series.study_uid = study.study_uid and series.modality = $3))
   and ($4 is null or study.study_date >= $4)
   and ($5 is null or study.study_date <= $5)
-  and (study.last_arrival_at, study.study_uid) < ($6, $7)
-order by study.last_arrival_at desc, study.study_uid desc
+  and (study.first_arrival_at, study.study_uid) < ($6, $7)
+order by study.first_arrival_at desc, study.study_uid desc
 limit $8
