@@ -24,6 +24,16 @@ pub struct SeriesRow {
 }
 
 impl Ledger {
+    /// The studies that a series is of: one, unless somebody gave a UID out twice.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn studies_with_series(&self, series: &SeriesUid) -> Result<Vec<StudyUid>, Error> {
+        let statement = sql("select study_uid from series where series_uid = $1 order by study_uid");
+        let rows = self.db.rows(statement.bind(series)).await?;
+        rows.iter().map(|row| row.parsed("study_uid")).collect()
+    }
+
     /// The series of a study, by number.
     ///
     /// # Errors

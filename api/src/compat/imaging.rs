@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use imaging::StudyUid;
+use imaging::{SeriesUid, StudyUid};
 use inference::{Model, package::Task};
 use ledger::{
     CallId, Ending, Job, JobState, NewPrediction, PageRequest, PredictionId, PredictionReview, ResultFilter,
@@ -246,11 +246,32 @@ pub(crate) async fn feedback(
     }))
 }
 
-/// Which study is to be segmented.
+/// What is to be segmented: a study, or the one that a series is of.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct StudyBody {
-    #[schema(value_type = String)]
-    study_uid: StudyUid,
+    #[schema(value_type = Option<String>)]
+    study_uid: Option<StudyUid>,
+    #[schema(value_type = Option<String>)]
+    series_uid: Option<SeriesUid>,
+}
+
+impl StudyBody {
+    async fn study(self, state: &AppState) -> ApiResult<StudyUid> {
+        let Some(series) = self.series_uid else {
+            let missing = || ApiError::because(Code::BadRequest, "study_uid or series_uid is needed");
+            return self.study_uid.ok_or_else(missing);
+        };
+        // A series UID is one study's alone; where two claim it, the caller has to say which.
+        match (state.ledger.studies_with_series(&series).await?.as_slice(), self.study_uid) {
+            ([], _) => Err(ApiError::no_such("series")),
+            (all, Some(named)) if all.contains(&named) => Ok(named),
+            ([only], None) => Ok(only.clone()),
+            (_, Some(_)) => Err(ApiError::because(Code::BadRequest, "the series is of another study")),
+            (_, None) => {
+                Err(ApiError::because(Code::BadRequest, "several studies have the series: name study_uid"))
+            }
+        }
+    }
 }
 
 /// Where to ask.
@@ -282,7 +303,7 @@ async fn segment(
     request: Request,
 ) -> ApiResult<(StatusCode, Json<TaskId>)> {
     let study = if is_json(request.headers()) {
-        Json::<StudyBody>::from_request(request, state).await?.0.study_uid
+        Json::<StudyBody>::from_request(request, state).await?.0.study(state).await?
     } else {
         store(state, caller, address, Form::read(&state.temporary, request).await?).await?
     };
@@ -371,7 +392,8 @@ impl TaskView {
     params(("id" = String, Path)), responses((status = 200, body = TaskView)))]
 pub(crate) async fn task(
     State(state): State<AppState>,
-    _clinician: Clinician,
+    clinician: Clinician,
+    request: RequestId,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskView>> {
     let study = StudyUid::parse(&id).map_err(|_| ApiError::no_such("task"))?;
@@ -387,13 +409,14 @@ pub(crate) async fn task(
             ..ResultFilter::default()
         };
         let results = state.ledger.results(&filter, &PageRequest::first(100)).await?;
-        view.result = results.rows.into_iter().find(|result| result.job == job.id).map(|result| {
-            json!({
+        if let Some(result) = results.rows.into_iter().find(|result| result.job == job.id) {
+            Deeds::of(&state, &clinician, &request).note("result.read", result.id.to_string()).await?;
+            view.result = Some(json!({
                 "result_id": result.id,
                 "findings": result.findings,
                 "mask": format!("/v1/results/{}/artifacts", result.id),
-            })
-        });
+            }));
+        }
     }
     Ok(Json(view))
 }
@@ -414,7 +437,7 @@ pub(crate) async fn mg(
     id: RequestId,
     request: Request,
 ) -> ApiResult<Response> {
-    super::rows::predict_with(&state, &clinician, &id, request, MG_MODEL).await
+    super::rows::predict_with(&state, &clinician, &id, request, MG_MODEL, Code::Unprocessable).await
 }
 
 const MG_MODEL: &str = "mg-expression";

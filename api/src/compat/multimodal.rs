@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use imaging::StudyUid;
 use inference::{
     Findings, Model, Outcome, Row,
@@ -90,9 +94,11 @@ pub(crate) async fn mm(
     clinician: Clinician,
     id: RequestId,
     Json(body): Json<MultimodalBody>,
-) -> ApiResult<Json<MultimodalAnswer>> {
+) -> ApiResult<Response> {
     let name = body.model_name.clone().unwrap_or_else(|| MODEL.to_owned());
-    let model = state.registry.get(&name).or_else(|| state.registry.get(MODEL));
+    let named = state.registry.get(&name);
+    let is_named = named.is_some();
+    let model = named.or_else(|| state.registry.get(MODEL));
     let model = model.ok_or_else(|| ApiError::because(Code::Unavailable, "Model not loaded"))?;
     let Task::Fusion(fusion) = &model.package().task else {
         return Err(ApiError::because(Code::Unprocessable, format!("{name} is no multimodal model")));
@@ -122,7 +128,7 @@ pub(crate) async fn mm(
     let kept = patient_id.as_ref().map(|patient_id| keeping.rows(patient_id, vec![row]));
     let audit = keeping.audit(json!({ "rows": 1, "patient": patient_id.is_some() }));
     let numbers = state.ledger.record_call(&state.audit_key, Some(audit), kept).await?;
-    Ok(Json(MultimodalAnswer {
+    let answer = MultimodalAnswer {
         prediction_id: numbers.first().map(|number| number.0),
         patient_id,
         model: ModelVersion::of(&model),
@@ -131,7 +137,12 @@ pub(crate) async fn mm(
         threshold: found.threshold,
         warnings: found.warnings.clone(),
         sources: gathered.sources,
-    }))
+    };
+    let mut response = Json(answer).into_response();
+    if !is_named {
+        response.headers_mut().insert(header::WARNING, super::rows::warning(&name, &model));
+    }
+    Ok(response)
 }
 
 impl PatientWord {

@@ -118,13 +118,18 @@ fn choose(state: &AppState, name: Option<&str>, default: &str) -> ApiResult<(Tab
         return Ok((model, None));
     }
     let model = default()?;
-    // RFC 9111 §5.5: 299 stands for a miscellaneous, persistent warning.
+    let warning = warning(name, &model.model);
+    Ok((model, Some(warning)))
+}
+
+/// Says that no model has the name and which one answered. RFC 9111 §5.5: 299 stands for a miscellaneous, persistent
+/// warning.
+pub(super) fn warning(name: &str, answered: &Model) -> HeaderValue {
     let plain: String = name
         .chars()
         .map(|one| if one.is_ascii_graphic() && !"\"\\".contains(one) { one } else { '?' })
         .collect();
-    let text = format!("299 overread \"no model {plain}: {} answered\"", model.model.package().full_name());
-    Ok((model, Some(header_value(&text))))
+    header_value(&format!("299 overread \"no model {plain}: {} answered\"", answered.package().full_name()))
 }
 
 pub(super) fn health(state: &AppState) -> Response {
@@ -197,16 +202,19 @@ pub(super) async fn predict(
     id: &RequestId,
     request: Request,
 ) -> ApiResult<Response> {
-    predict_with(state, caller, id, request, &state.http.compat.default_model).await
+    let refused = Code::Internal;
+    predict_with(state, caller, id, request, &state.http.compat.default_model, refused).await
 }
 
-/// The same, where another model answers a caller who names none.
+/// The same, where another model answers a caller who names none, and `refused` is how a row without an answer is
+/// told: this shape has no place for it.
 pub(super) async fn predict_with(
     state: &AppState,
     caller: &Caller,
     id: &RequestId,
     request: Request,
     default: &str,
+    refused: Code,
 ) -> ApiResult<Response> {
     let begun = Instant::now();
     let asked = tabular::read(state.bodies(), request, state.http.limits.predict_bytes).await?;
@@ -232,7 +240,7 @@ pub(super) async fn predict_with(
         tracing::error!(error, call = %question.call, "the predictions of a call were answered and not stored");
     }
     let timing = answered.stages.header(received);
-    let predicted = predicted(spec, answered.answers)?;
+    let predicted = predicted(spec, answered.answers, refused)?;
     let mut response = ([(SERVER_TIMING, header_value(&timing))], Json(predicted)).into_response();
     if let Some(warning) = warning {
         response.headers_mut().insert(header::WARNING, warning);
@@ -240,7 +248,11 @@ pub(super) async fn predict_with(
     Ok(response)
 }
 
-fn predicted(spec: &TabularSpec, answers: Vec<Outcome<inference::Prediction>>) -> ApiResult<Predicted> {
+fn predicted(
+    spec: &TabularSpec,
+    answers: Vec<Outcome<inference::Prediction>>,
+    refused: Code,
+) -> ApiResult<Predicted> {
     let mut predicted = Predicted {
         base_features: spec.features.iter().map(|feature| feature.name.clone()).collect(),
         threshold: spec.threshold,
@@ -253,10 +265,9 @@ fn predicted(spec: &TabularSpec, answers: Vec<Outcome<inference::Prediction>>) -
                 predicted.pred_proba.push(found.probability);
                 predicted.pred_label.push(found.label);
             }
-            // This shape has no place for a row without an answer.
             Outcome::NotAnalysed { reason } => {
                 let detail = format!("prediction failed: row {}: {reason}", index + 1);
-                return Err(ApiError::because(Code::Unprocessable, detail));
+                return Err(ApiError::because(refused, detail));
             }
         }
     }

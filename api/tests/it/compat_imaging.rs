@@ -276,6 +276,13 @@ async fn a_segmentation_is_a_task_that_can_be_asked_for() {
     let unknown =
         app.post("/predict/mri_segmentation/async").bearer(&key).json(&json!({ "study_uid": "1.9" }));
     unknown.send().await.is(404);
+    let ask = |body: Value| app.post("/predict/mri_segmentation/async").bearer(&key).json(&body).send();
+    let by_series = ask(json!({ "series_uid": "1.2.3.1.1" })).await.is(202).json();
+    assert_eq!(by_series, json!({ "task_id": "1.2.3.1" }));
+    ask(json!({ "series_uid": "1.2.3.1.1", "study_uid": "1.2.3.1" })).await.is(202);
+    ask(json!({ "series_uid": "1.2.3.1.1", "study_uid": "1.2.3.2" })).await.is(400);
+    ask(json!({ "series_uid": "1.9" })).await.is(404);
+    ask(json!({})).await.is(400);
 }
 
 #[tokio::test]

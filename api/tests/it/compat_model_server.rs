@@ -193,6 +193,23 @@ async fn refusals_have_the_words_of_the_contract() {
 }
 
 #[tokio::test]
+async fn a_row_that_the_model_refuses_is_a_prediction_that_failed() {
+    let app = app().await;
+    let (key, admin) = (app.key(Role::Service).await, app.key(Role::Admin).await);
+    let manifest = app.models.join("meso/model.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("outside = \"warn\"", "outside = \"refuse\"")).unwrap();
+    app.post("/reload").bearer(&admin).send().await.is(200);
+    let mut row = example();
+    row["age"] = json!(500);
+    for path in ["/predict", "/api/v1/predict", "/api/ml/predict", "/ml/v1/predict"] {
+        let answer = app.post(path).bearer(&key).json(&json!({ "data": [example(), row] })).send().await;
+        let detail = answer.is(500).json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("prediction failed: row 2: "), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_model_runs_the_default_one_is_stored_as_sent_and_warned_of() {
     let app = app().await;
     let key = app.key(Role::Service).await;

@@ -125,6 +125,11 @@ async fn what_is_missing_is_named() {
         assert_eq!(infer(&app, &key, &body).await.is(400).json(), json!({ "detail": detail }), "{body}");
     }
     infer(&app, &key, &json!({ "model_name": "mg-expression" })).await.is(400);
+    let mut whole = json!({ "study_uid": "1.2.3.1", "expression": expression(), "clinical": clinical() });
+    assert_eq!(infer(&app, &key, &whole).await.is(200).header("warning"), "");
+    whole["model_name"] = json!("mm-v9");
+    let warning = "299 overread \"no model mm-v9: mm-fusion@0.1.0 answered\"";
+    assert_eq!(infer(&app, &key, &whole).await.is(200).header("warning"), warning);
     let empty = TestApp::start().await;
     let key = empty.key(Role::Technician).await;
     assert_eq!(infer(&empty, &key, &json!({})).await.is(503).json(), json!({ "detail": "Model not loaded" }));
