@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::http::Method;
+use imaging::Uid;
 use ledger::{Millis, Role};
 
 use crate::auth::{Clinician, Reader};
@@ -91,8 +92,50 @@ impl OrthancPath {
 
     /// The patient, study, series or instance that is asked for, or the list of all.
     pub(crate) fn resource(&self) -> String {
-        let length = if self.0.first().is_some_and(|first| first == "dicom-web") { 3 } else { 2 };
+        let length = if self.is_dicom_web() { 3 } else { 2 };
         self.0[..self.0.len().min(length)].join("/")
+    }
+
+    fn is_dicom_web(&self) -> bool {
+        self.0.first().is_some_and(|first| first == "dicom-web")
+    }
+
+    /// What is looked at by a GET with this query.
+    pub(crate) fn look(&self, query: &str) -> Look {
+        match self.0.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["wado"] => wado(query),
+            ["patients" | "studies" | "series" | "instances"] | ["dicom-web", _] => {
+                Look::Search(self.resource())
+            }
+            _ => Look::At(self.resource()),
+        }
+    }
+}
+
+/// What a caller sees, as far as the address says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// One thing; whoever looks at it again a little later goes on looking.
+    At(String),
+    /// Whatever fits, which is other people each time.
+    Search(String),
+    /// Something of which the address does not say in words of ours what it is.
+    Unnamed(String),
+}
+
+/// PS3.18 §9: all is in the query. Orthanc finds the object by its own UID and compares the study's with it.
+fn wado(query: &str) -> Look {
+    let named = ["studyUID", "objectUID"].iter().find_map(|name| only_uid(query, name));
+    named.map_or(Look::Unnamed("wado".to_owned()), |uid| Look::At(format!("wado/{uid}")))
+}
+
+/// The parameter, if it is there once and is a UID as it stands: what is encoded could be read in two ways.
+fn only_uid(query: &str, name: &str) -> Option<Uid> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Uid::parse(value).ok(),
+        _ => None,
     }
 }
 
@@ -186,6 +229,31 @@ mod tests {
             check(Method::GET, path, Role::Doctor, None);
         }
         check(Method::GET, &format!("studies/{}", "1".repeat(LENGTH_MAX)), Role::Doctor, None);
+    }
+
+    #[track_caller]
+    fn looks(path: &str, query: &str, expect: Look) {
+        assert_eq!(OrthancPath::parse(path).unwrap().look(query), expect, "{path}?{query}");
+    }
+
+    #[test]
+    fn a_wado_request_names_its_study() {
+        looks("wado", "requestType=WADO&studyUID=1.2.3&objectUID=1.2.4", Look::At("wado/1.2.3".to_owned()));
+        looks("wado", "objectUID=1.2.4", Look::At("wado/1.2.4".to_owned()));
+        for query in ["", "studyUID=Doe^Jane", "studyUID=%31.2", "studyUID=1.2&studyUID=1.3", "studyuid=1.2"]
+        {
+            looks("wado", query, Look::Unnamed("wado".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_list_is_a_search_and_what_is_in_one_study_is_no_list() {
+        for path in ["patients", "studies", "dicom-web/studies", "dicom-web/series", "dicom-web/instances"] {
+            looks(path, "PatientID=1", Look::Search(path.to_owned()));
+        }
+        looks("dicom-web/studies/1.2/series", "", Look::At("dicom-web/studies/1.2".to_owned()));
+        looks("studies/0a49bedc-11223344/series", "", Look::At("studies/0a49bedc-11223344".to_owned()));
+        looks("system", "", Look::At("system".to_owned()));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::{
     error::ApiResult,
     extract::{Json, Query},
     page::PageQuery,
+    request_id::RequestId,
+    routes::predictions::note_list,
     state::AppState,
     view::timestamp,
 };
@@ -30,9 +32,11 @@ pub(crate) struct History {
 pub(crate) async fn history(
     State(state): State<AppState>,
     reader: Reader,
+    request: RequestId,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Json<History>> {
     let page = state.ledger.predictions(&PredictionFilter::default(), &page.request()?).await?;
+    note_list(&state, &reader, &request, page.rows.len()).await?;
     let mut results: Vec<_> = page.rows.iter().map(history_row).collect();
     if !reader.sees_patients() {
         for row in &mut results {

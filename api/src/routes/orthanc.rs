@@ -13,7 +13,7 @@ use crate::{
     audit::Deeds,
     auth::{Caller, Clinician, Reader},
     error::{ApiError, ApiResult, Code},
-    orthanc::{OrthancPath, Passage},
+    orthanc::{Look, OrthancPath, Passage},
     request_id::RequestId,
     state::AppState,
     transport::came_by_https,
@@ -34,12 +34,24 @@ pub(crate) async fn read(
     request: Request,
 ) -> ApiResult<Response> {
     let (proxy, path) = way(&state, &reader, &Method::GET, &request)?;
-    let (actor, resource, now) = (reader.actor(), path.resource(), state.now());
+    note_look(&state, &reader, &id, path.look(request.uri().query().unwrap_or_default())).await?;
+    forward(&proxy, forwarded(&state, Method::GET, &path, &request)).await
+}
+
+/// A study is looked at by a thousand requests, which are one look; each search shows other people.
+async fn note_look(state: &AppState, reader: &Caller, id: &RequestId, look: Look) -> ApiResult<()> {
+    let deeds = Deeds::of(state, reader, id);
+    let resource = match look {
+        Look::At(resource) => resource,
+        Look::Search(resource) => return deeds.note("orthanc.search", resource).await,
+        Look::Unnamed(resource) => return deeds.note("orthanc.read", resource).await,
+    };
+    let (actor, now) = (reader.actor(), state.now());
     if state.looked().is_new(&actor, &resource, now) {
-        Deeds::of(&state, &reader, &id).note("orthanc.read", &resource).await?;
+        deeds.note("orthanc.read", &resource).await?;
         state.looked().remember(&actor, &resource, now);
     }
-    forward(&proxy, forwarded(&state, Method::GET, &path, &request)).await
+    Ok(())
 }
 
 /// Stores in Orthanc or searches it.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use ledger::{CallId, Millis, Prediction, PredictionFilter, PredictionId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::{IntoParams, ToSchema};
 
@@ -140,11 +140,27 @@ impl PredictionView {
 pub(crate) async fn list(
     State(state): State<AppState>,
     reader: Reader,
+    request: RequestId,
     Query(query): Query<PredictionQuery>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Json<Page<PredictionView>>> {
     let rows = state.ledger.predictions(&query.filter(&reader)?, &page.request()?).await?;
+    note_list(&state, &reader, &request, rows.rows.len()).await?;
     Ok(Json(Page::of(rows, |row| PredictionView::new(row, &reader))))
+}
+
+/// Whoever sees patients in a list has seen them.
+pub(crate) async fn note_list(
+    state: &AppState,
+    reader: &Caller,
+    request: &RequestId,
+    listed: usize,
+) -> ApiResult<()> {
+    if !reader.sees_patients() {
+        return Ok(());
+    }
+    let listed = json!({ "listed": listed });
+    Deeds::of(state, reader, request).note_with("prediction.list", "predictions", listed).await
 }
 
 /// One answered row, with what was asked: enough to ask again.

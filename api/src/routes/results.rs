@@ -9,6 +9,7 @@ use axum::{
 use imaging::StudyUid;
 use ledger::{Artifact, ArtifactId, Outcome, Priority, ResultFilter, ResultId, ResultRow, ReviewState};
 use serde::Deserialize;
+use serde_json::json;
 use spool::InstanceKey;
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
@@ -69,11 +70,14 @@ impl ResultQuery {
     params(ResultQuery, PageQuery), responses((status = 200, body = Page<ResultView>)))]
 pub(crate) async fn list(
     State(state): State<AppState>,
-    _reader: Reader,
+    reader: Reader,
+    request: RequestId,
     Query(query): Query<ResultQuery>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Json<Page<ResultView>>> {
     let results = state.ledger.results(&query.filter()?, &page.request()?).await?;
+    let listed = json!({ "listed": results.rows.len() });
+    Deeds::of(&state, &reader, &request).note_with("result.list", "results", listed).await?;
     Ok(Json(Page::of(results, ResultView::from)))
 }
 

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use super::results::released;
 use crate::{
+    audit::Deeds,
     auth::{Doctor, Reader},
     error::{ApiError, ApiResult, Code},
     etag::{IfMatch, etag, overtaken},
@@ -126,9 +127,11 @@ fn check_text(name: &str, text: &str, length_max: usize) -> ApiResult<()> {
 pub(crate) async fn list(
     State(state): State<AppState>,
     reader: Reader,
+    request: RequestId,
     Path(id): Path<ResultId>,
 ) -> ApiResult<Response> {
     let row = released(&state, id).await?;
+    Deeds::of(&state, &reader, &request).note("review.list", id.to_string()).await?;
     let reviews = state.ledger.reviews(id).await?;
     let views: Vec<_> = reviews.into_iter().map(|review| ReviewView::new(review, &reader)).collect();
     Ok((AppendHeaders([etag(row.review_number)]), Json(views)).into_response())

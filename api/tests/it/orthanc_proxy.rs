@@ -173,6 +173,34 @@ async fn a_look_at_a_study_is_in_the_audit_trail_once_and_names_no_patient() {
     let rows = app.ledger.audit(&filter, &PageRequest::first(10)).await.unwrap().rows;
     let told: Vec<_> = rows.iter().map(|row| (row.action.as_str(), row.subject.as_str())).collect();
     let subject = format!("dicom-web/studies/{study}");
-    assert_eq!(told, [("orthanc.read", subject.as_str()), ("orthanc.read", "dicom-web/studies")]);
+    assert_eq!(told, [("orthanc.read", subject.as_str()), ("orthanc.search", "dicom-web/studies")]);
     assert!(rows.iter().all(|row| row.detail == Value::Object(serde_json::Map::new())));
+}
+
+#[tokio::test]
+async fn each_search_and_each_study_by_wado_is_a_row_of_its_own() {
+    let app = TestApp::before(roomy(), &spy(std::sync::Arc::default()).await, None).await;
+    let key = app.key(Role::Doctor).await;
+    let wado = "wado?requestType=WADO&studyUID=";
+    for path in [
+        "dicom-web/studies?PatientID=1",
+        "dicom-web/studies?PatientID=2",
+        &format!("{wado}1.2.3&objectUID=1.2.3.1"),
+        &format!("{wado}1.2.3&objectUID=1.2.3.2"),
+        &format!("{wado}1.2.4&objectUID=1.2.4.1"),
+        &format!("{wado}Doe^Jane"),
+    ] {
+        get(&app, &key, path).await.is(200);
+    }
+    let filter = AuditFilter { action: Some("orthanc.".to_owned()), ..AuditFilter::default() };
+    let rows = app.ledger.audit(&filter, &PageRequest::first(10)).await.unwrap().rows;
+    let told: Vec<_> = rows.iter().rev().map(|row| (row.action.as_str(), row.subject.as_str())).collect();
+    let expected = [
+        ("orthanc.search", "dicom-web/studies"),
+        ("orthanc.search", "dicom-web/studies"),
+        ("orthanc.read", "wado/1.2.3"),
+        ("orthanc.read", "wado/1.2.4"),
+        ("orthanc.read", "wado"),
+    ];
+    assert_eq!(told, expected);
 }
