@@ -3,7 +3,11 @@
 //! The log in the ledger is the truth and a wake-up only says "look again", so a client
 //! that names the last event it saw misses none, whatever broke in between.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::http::HeaderMap;
 use imaging::StudyUid;
@@ -16,6 +20,7 @@ use tokio::{
 use crate::{
     auth::{self, Caller, Reader},
     error::{ApiError, ApiResult, Code},
+    gate::CountedFor,
     state::AppState,
 };
 
@@ -37,7 +42,7 @@ pub(crate) struct Feed {
     reader: Caller,
     study: Option<StudyUid>,
     ready: VecDeque<Event>,
-    _room: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Where a stream begins, and what is in it.
@@ -54,27 +59,51 @@ fn is_administrative(event: &Event) -> bool {
     ["account.", "key."].iter().any(|family| event.kind.starts_with(family))
 }
 
-/// The streams that are open.
+/// The streams that are open. One caller has an eighth of them at most, so that nobody shuts all others out.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
     room: Arc<Semaphore>,
     limit: usize,
+    of_callers: Arc<Mutex<HashMap<CountedFor, usize>>>,
+}
+
+/// One open stream; its place is free again when this is dropped.
+struct Place {
+    caller: CountedFor,
+    of_callers: Arc<Mutex<HashMap<CountedFor, usize>>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_callers = self.of_callers.lock().unwrap_or_else(PoisonError::into_inner);
+        match of_callers.get_mut(&self.caller) {
+            Some(open) if *open > 1 => *open -= 1,
+            _ => drop(of_callers.remove(&self.caller)),
+        }
+    }
 }
 
 impl Streams {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(limit)), limit }
+        Self { room: Arc::new(Semaphore::new(limit)), limit, of_callers: Arc::default() }
     }
 
     pub(crate) fn open(&self) -> usize {
         self.limit - self.room.available_permits()
     }
 
-    fn enter(&self) -> ApiResult<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
-            ApiError::because(Code::Overloaded, "too many event streams are open")
-                .retry_after(Duration::from_secs(5))
-        })
+    fn enter(&self, caller: CountedFor) -> ApiResult<Place> {
+        let refusal = |code, sentence| ApiError::because(code, sentence).retry_after(Duration::from_secs(5));
+        let full = || refusal(Code::Overloaded, "too many event streams are open");
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| full())?;
+        let mut of_callers = self.of_callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = of_callers.entry(caller.clone()).or_default();
+        if *open >= (self.limit / 8).max(1) {
+            return Err(refusal(Code::RateLimited, "you have too many event streams open: close one"));
+        }
+        *open += 1;
+        Ok(Place { caller, of_callers: Arc::clone(&self.of_callers), _room: room })
     }
 }
 
@@ -85,7 +114,7 @@ impl Feed {
         credentials: HeaderMap,
         start: Start,
     ) -> ApiResult<Self> {
-        let room = state.streams().enter()?;
+        let place = state.streams().enter(reader.counted_for())?;
         // Before the first look, so that nothing falls between.
         let changes = state.ledger.changed(Topic::Events);
         let after = match start.after {
@@ -101,7 +130,7 @@ impl Feed {
             reader,
             study: start.study,
             ready: VecDeque::new(),
-            _room: room,
+            _place: place,
         })
     }
 

@@ -19,6 +19,7 @@ use imaging::StudyUid;
 use ledger::EventSeq;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     extract::Query,
     feed::{Feed, Start},
+    request_id::same,
     state::AppState,
     view::timestamp,
 };
@@ -104,11 +106,32 @@ pub(crate) async fn events(
 ) -> ApiResult<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let start = Start { after: resume_point(&headers, &query)?, study: query.study };
     let feed = Feed::open(state, reader.into_caller(), headers, start).await?;
-    let messages = stream::unfold(feed, |mut feed| async {
-        let event = feed.next().await?;
-        Some((Ok(message(event)), feed))
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(same(hand_over(feed, sender)));
+    let messages = stream::unfold(receiver, |mut receiver| async {
+        let event = receiver.recv().await?;
+        Some((Ok(message(event)), receiver))
     });
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(PING)))
+}
+
+/// Hands events to whoever writes them to the socket, until that stands still or is gone. The writer itself
+/// waits for its reader as long as the reader likes.
+async fn hand_over(mut feed: Feed, sender: mpsc::Sender<ledger::Event>) {
+    loop {
+        let event = tokio::select! {
+            event = feed.next() => event,
+            () = sender.closed() => None,
+        };
+        let Some(event) = event else { return };
+        if !is_taken(&sender, event, SEND_MAX).await {
+            return;
+        }
+    }
+}
+
+async fn is_taken<T>(sender: &mpsc::Sender<T>, one: T, limit: Duration) -> bool {
+    matches!(tokio::time::timeout(limit, sender.send(one)).await, Ok(Ok(())))
 }
 
 fn message(event: ledger::Event) -> sse::Event {
@@ -176,5 +199,20 @@ async fn forward(mut feed: Feed, mut socket: WebSocket) {
     let goodbye = CloseFrame { code: close_code::AWAY, reason: "resume behind the last event".into() };
     if let Err(error) = socket.send(Message::Close(Some(goodbye))).await {
         tracing::debug!(%error, "a reader of events left before it was told goodbye");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_given_up() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let limit = Duration::from_millis(10);
+        assert!(is_taken(&sender, 1, limit).await);
+        assert!(!is_taken(&sender, 2, limit).await);
+        assert_eq!(receiver.recv().await, Some(1));
+        assert!(is_taken(&sender, 3, limit).await);
     }
 }

@@ -158,6 +158,60 @@ async fn one_stream_too_many_is_refused() {
 }
 
 #[tokio::test]
+async fn one_caller_cannot_have_all_streams() {
+    let mut http = crate::app::roomy();
+    http.limits.event_streams = 16;
+    let app = TestApp::with(http).await;
+    let (greedy, other) = (app.key(Role::Doctor).await, app.key(Role::Technician).await);
+    let first = Reader::open(&app, &greedy, None).await;
+    let _second = Reader::open(&app, &greedy, None).await;
+    app.get("/v1/events").bearer(&greedy).send().await.is_problem(429, "rate_limited");
+    let _other = Reader::open(&app, &other, None).await;
+    // Its place is free again when a reader leaves.
+    drop(first);
+    let free = async {
+        while app.get("/v1/events").bearer(&greedy).send().await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, free).await.expect("a place gets free");
+}
+
+/// A reader that has the answer's head and takes no more of it.
+async fn asleep(app: &TestApp, key: &str) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(app.listen().await).await.unwrap();
+    let head = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut begin = [0; 15];
+    socket.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200 OK");
+    socket
+}
+
+#[tokio::test]
+async fn a_reader_that_never_reads_loses_its_stream() {
+    let mut http = crate::app::roomy();
+    http.limits.event_streams = 1;
+    let app = TestApp::with(http).await;
+    let key = app.key(Role::Doctor).await;
+    // More than all buffers on the way hold.
+    let long = serde_json::json!({ "text": "x".repeat(1 << 20) });
+    for _ in 0..24 {
+        let event = ledger::NewEvent::new("study.note", app.now()).detail(long.clone());
+        app.ledger.add_event(event).await.unwrap();
+    }
+    let _socket = asleep(&app, &key).await;
+    app.get("/v1/events").bearer(&key).send().await.is_problem(503, "overloaded");
+    let free = async {
+        while app.get("/v1/events").bearer(&key).send().await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), free).await.expect("the stream is given up");
+}
+
+#[tokio::test]
 async fn a_last_event_that_is_no_number_is_refused() {
     let app = TestApp::start().await;
     let key = app.key(Role::Doctor).await;
