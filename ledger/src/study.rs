@@ -46,6 +46,8 @@ pub struct StudyRow {
 pub struct Forced {
     pub at: Millis,
     pub by: String,
+    /// In which request.
+    pub request_id: Option<String>,
     /// The study's revision that the person spoke of.
     pub revision: i64,
 }
@@ -180,9 +182,10 @@ impl Ledger {
         let mut tx = self.db.begin().await?;
         touch(&mut tx, study, Look::AtOnce).await?;
         let statement = sql(
-            "update study set forced_at = $2, forced_by = $3, forced_revision = revision where study_uid = $1",
+            "update study set forced_at = $2, forced_by = $3, forced_request_id = $4, forced_revision = revision
+              where study_uid = $1",
         );
-        tx.execute(statement.bind(study).bind(now).bind(by)).await?;
+        tx.execute(statement.bind(study).bind(now).bind(by).bind(request_id)).await?;
         event::append(&mut tx, NewEvent::new("study.forced", now).study(study).by(by).request(request_id))
             .await?;
         self.commit(tx, &[Topic::Intake]).await
@@ -294,7 +297,12 @@ impl Record for StudyRow {
 
 fn read_forced(row: &Row) -> Result<Option<Forced>, Error> {
     let Some(at) = row.millis_or_null("forced_at")? else { return Ok(None) };
-    Ok(Some(Forced { at, by: row.text("forced_by")?, revision: row.int("forced_revision")? }))
+    Ok(Some(Forced {
+        at,
+        by: row.text("forced_by")?,
+        request_id: row.text_or_null("forced_request_id")?,
+        revision: row.int("forced_revision")?,
+    }))
 }
 
 fn read_modalities(row: &Row) -> Result<Vec<String>, Error> {

@@ -179,7 +179,7 @@ impl Looker {
             about: if planned.stands_alone { About::Image } else { About::Series },
             is_shadow: planned.is_shadow,
             actor: "overread".to_owned(),
-            request_id: None,
+            request_id: asked_in(picture),
             created_at: self.config.clock.now(),
         }
     }
@@ -212,4 +212,10 @@ fn expected(followed: Result<(), FusionError>) -> Result<(), ledger::Error> {
             Ok(())
         }
     }
+}
+
+/// The request that this look answers: somebody said that the study is whole, and nothing came since.
+fn asked_in(picture: &StudyPicture) -> Option<String> {
+    let forced = picture.study.forced.as_ref()?;
+    if forced.revision == picture.study.revision { forced.request_id.clone() } else { None }
 }

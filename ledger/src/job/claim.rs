@@ -100,7 +100,7 @@ impl Ledger {
         let lease = Lease { job: job.id, number: row.int("lease_number")? };
         let inputs = inputs(&mut tx, job.id).await?;
         let event = NewEvent::new("job.leased", now).study(&job.study).job(job.id).by(claim.worker.as_str());
-        event::append(&mut tx, event.detail(detail(claim))).await?;
+        event::append(&mut tx, event.request(job.request_id.as_deref()).detail(detail(claim))).await?;
         self.commit(tx, &[Topic::Events]).await?;
         Ok(Some(ClaimedJob { job, inputs, lease }))
     }

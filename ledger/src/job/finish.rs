@@ -163,7 +163,8 @@ impl Ledger {
         let Some(job) = tx.record::<Job>(statement).await? else { return Ok(Failed::LeaseLost) };
         let kind = if job.state == JobState::Dead { "job.dead" } else { "job.failed" };
         let detail = json!({ "kind": failure.kind, "reason": failure.reason, "attempts": job.attempts });
-        event::append(&mut tx, NewEvent::new(kind, now).study(&job.study).job(job.id).detail(detail)).await?;
+        let event = NewEvent::new(kind, now).study(&job.study).job(job.id);
+        event::append(&mut tx, event.request(job.request_id.as_deref()).detail(detail)).await?;
         self.commit(tx, &[Topic::Jobs]).await?;
         Ok(if job.state == JobState::Dead { Failed::Dead } else { Failed::Retry { attempts: job.attempts } })
     }
@@ -191,7 +192,7 @@ async fn keep(
     }
     let detail = json!({ "outcome": new.outcome, "artifacts": new.artifacts.len() });
     let event = NewEvent::new("job.computed", now).study(&job.study).job(job.id).result(result);
-    event::append(tx, event.detail(detail)).await?;
+    event::append(tx, event.request(job.request_id.as_deref()).detail(detail)).await?;
     Ok(Some((job, result)))
 }
 

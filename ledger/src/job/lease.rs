@@ -54,7 +54,7 @@ impl Ledger {
         let mut tx = self.db.begin_unflushed().await?;
         let statement = sql("update job set state = 'running', state_since = $4, lease_until = $3
               where job_id = $1 and lease_number = $2 and state = 'leased'
-              returning study_uid, worker_id")
+              returning study_uid, worker_id, request_id")
         .bind(lease.job)
         .bind(lease.number)
         .bind(until)
@@ -65,7 +65,7 @@ impl Ledger {
         };
         let study: StudyUid = row.parsed("study_uid")?;
         let event = NewEvent::new("job.running", now).study(&study).job(lease.job).by(row.text("worker_id")?);
-        event::append(&mut tx, event).await?;
+        event::append(&mut tx, event.request(row.text_or_null("request_id")?.as_deref())).await?;
         self.commit(tx, &[Topic::Events]).await?;
         Ok(Heartbeat::Mine)
     }
@@ -105,7 +105,7 @@ impl Ledger {
               set state = 'queued', state_since = $3, not_before = $3,
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where job_id = $1 and lease_number = $2 and state in ('leased', 'running')
-              returning study_uid")
+              returning study_uid, request_id")
         .bind(lease.job)
         .bind(lease.number)
         .bind(now);
@@ -114,7 +114,8 @@ impl Ledger {
             return self.lost(lease.job).await;
         };
         let study: StudyUid = row.parsed("study_uid")?;
-        event::append(&mut tx, NewEvent::new("job.handed-back", now).study(&study).job(lease.job)).await?;
+        let event = NewEvent::new("job.handed-back", now).study(&study).job(lease.job);
+        event::append(&mut tx, event.request(row.text_or_null("request_id")?.as_deref())).await?;
         self.commit(tx, &[Topic::Jobs]).await?;
         Ok(Heartbeat::Mine)
     }
@@ -135,7 +136,7 @@ impl Ledger {
                   failure_kind = 'lease-lost', failure = 'the process that ran it ended',
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where lease_until is not null and node_id = $1 and boot_id <> $2
-              returning job_id, study_uid, state, failure")
+              returning job_id, study_uid, state, failure, request_id")
         .bind(node)
         .bind(boot)
         .bind(now)
@@ -154,7 +155,7 @@ impl Ledger {
                   failure_kind = 'lease-lost', failure = 'the worker was not heard of any more',
                   worker_id = null, node_id = null, boot_id = null, lease_until = null
               where lease_until is not null and lease_until < $1
-              returning job_id, study_uid, state, failure")
+              returning job_id, study_uid, state, failure, request_id")
         .bind(now)
         .bind(LOST_LEASES_MAX);
         self.take_back(statement, now).await
@@ -200,6 +201,7 @@ async fn note_lost(tx: &mut Tx, row: &Row, taken: &mut TakenBack, now: Millis) -
             "job.lease-lost"
         }
     };
-    let event = NewEvent::new(kind, now).study(&study).job(job);
+    let request_id = row.text_or_null("request_id")?;
+    let event = NewEvent::new(kind, now).study(&study).job(job).request(request_id.as_deref());
     event::append(tx, event.detail(json!({ "reason": row.text("failure")? }))).await
 }

@@ -31,8 +31,8 @@ claimed as (
     where job_id in (select job_id from due)
     returning *),
 noted as (
-    insert into event (at, kind, study_uid, job_id, actor, detail)
-    select $1, 'job.leased', study_uid, job_id, $2, $7 from claimed)
+    insert into event (at, kind, study_uid, job_id, actor, request_id, detail)
+    select $1, 'job.leased', study_uid, job_id, $2, request_id, $7 from claimed)
 select claimed.*,
        coalesce((select json_agg(json_build_object('series', series_uid, 'stack', stack, 'instances', instances::json)
                                  order by channel)

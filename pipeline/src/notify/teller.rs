@@ -128,6 +128,8 @@ impl Teller {
         put("study_uid", json!(event.study));
         put("job_id", json!(event.job));
         put("result_id", json!(event.result));
+        // So that whoever asked finds what came of it.
+        put("request_id", json!(event.request_id));
         put("delivery_id", json!(event.delivery.map(|delivery| delivery.0)));
         for key in ["destination", "reason", "free_bytes", "min_free_bytes", "model"] {
             put(key, event.detail[key].clone());

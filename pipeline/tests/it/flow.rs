@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use imaging::Uid;
-use ledger::JobState::{Done, Queued};
+use ledger::{
+    EventFilter,
+    JobState::{Done, Queued},
+    PageRequest,
+};
 use peers::{Orthanc, OrthancOptions};
 use pipeline::{Evidence, Part, Wait};
 use serde_json::{Value, json};
@@ -99,8 +103,16 @@ async fn a_study_says_what_it_waits_for_and_a_person_can_force_it() {
     assert!(readiness.waits_for.contains(&Wait::MissingSlices { about: 1 }), "{readiness:?}");
     assert_eq!(world.states(&study).await, []);
 
-    world.ledger.force_study(&study, "a person", None, world.config.clock.now()).await.unwrap();
+    let (asked, now) = (Some("REQ_20251128_001"), world.config.clock.now());
+    world.ledger.force_study(&study, "a person", asked, now).await.unwrap();
     world.wait_for_jobs(&study, &[Done]).await;
+    // What came of it is found by the name of the request: the job, and each event of it.
+    assert_eq!(world.jobs(&study).await[0].request_id.as_deref(), asked);
+    let of_study = EventFilter { study: Some(study.clone()), job: None };
+    let events = world.ledger.events(&of_study, &PageRequest::first(100)).await.unwrap().rows;
+    let of_job: Vec<_> = events.iter().filter(|event| event.kind.starts_with("job.")).collect();
+    assert!(of_job.iter().any(|event| event.kind == "job.done"), "{of_job:?}");
+    assert!(of_job.iter().all(|event| event.request_id.as_deref() == asked), "{of_job:?}");
     let explanation = running.handle.explain(&study).await.unwrap().unwrap();
     assert_eq!(explanation.series[0].readiness.as_ref().unwrap().evidence, Some(Evidence::Forced));
     running.stop().await;
