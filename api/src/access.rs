@@ -63,6 +63,8 @@ pub static RULES: &[Rule] = &[
     rule(Method::POST, "/v1/auth/logout", PERSON),
     rule(Method::GET, "/v1/me", ANYONE),
     rule(Method::PUT, "/v1/me/password", PERSON),
+    rule(Method::PUT, "/v1/me/devices", CLINICIAN),
+    rule(Method::PUT, "/v1/patients/{patient_id}/recipients", CLINICIAN),
     rule(Method::GET, "/v1/users", ADMIN),
     rule(Method::POST, "/v1/users", ADMIN),
     rule(Method::GET, "/v1/users/{name}", ADMIN),

@@ -16,6 +16,7 @@ mod orthanc;
 pub(crate) mod predict;
 pub(crate) mod predictions;
 mod probes;
+mod recipients;
 mod results;
 mod retrainings;
 mod reviews;
@@ -61,6 +62,8 @@ fn people() -> OpenApiRouter<AppState> {
         .routes(routes!(auth::logout))
         .routes(routes!(me::me))
         .routes(routes!(me::change_password))
+        .routes(routes!(recipients::set_devices))
+        .routes(routes!(recipients::set_recipients))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::get, users::change))
         .routes(routes!(keys::list, keys::add))

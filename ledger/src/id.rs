@@ -110,6 +110,8 @@ number_kinds! {
     DeliveryId,
     /// Place in the history of predictions.
     PredictionId,
+    /// A device or an app that push messages go to.
+    RecipientId,
     /// Place among the series that are asked of programs outside.
     SegmentationRequestId,
     /// Place in the event log; grows, with gaps.

@@ -44,6 +44,7 @@ mod owed_report;
 mod page;
 mod prediction;
 mod quarantine;
+mod recipient;
 mod replacement;
 mod result;
 mod retention;
@@ -82,7 +83,7 @@ pub use feedback::{Decided, DecidedCase, FeedbackFilter};
 pub use hold::{Hold, HoldReason};
 pub use id::{
     AccountId, ApiKeyId, ArtifactId, AssociationId, BatchId, BootId, CallId, DeliveryId, EventSeq, HoldId,
-    JobId, NodeId, PredictionId, QuarantinedId, ResultId, RetrainingId, ReviewId,
+    JobId, NodeId, PredictionId, QuarantinedId, RecipientId, ResultId, RetrainingId, ReviewId,
     SegmentationRequestId, SessionId, WorkerId,
 };
 pub use idempotency::{ClaimState, Claimed, IdempotencyClaim, KeptAnswer, NewIdempotencyClaim};
@@ -102,6 +103,7 @@ pub use prediction::{
     NewPrediction, NewPredictions, Prediction, PredictionFilter, PredictionReview, ReviewedPrediction,
 };
 pub use quarantine::{NewQuarantined, QuarantineReason, Quarantined};
+pub use recipient::{DicomPatient, PushToken, RecipientKind};
 pub use result::{Outcome, ResultFilter, ResultRow};
 pub use retention::Forgettable;
 pub use retraining::{NewRetraining, Retraining, RetrainingDecided, RetrainingOutcome, RetrainingState};

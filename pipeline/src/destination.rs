@@ -108,6 +108,9 @@ pub(crate) enum SendError {
     /// Nothing was said about the object; the destination itself is the trouble.
     #[error("{0}")]
     Unavailable(String),
+    /// Whom the message was for is not there any more.
+    #[error("the app is gone")]
+    Gone,
 }
 
 /// What a destination says about an object that was sent to it.

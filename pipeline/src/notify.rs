@@ -13,12 +13,13 @@
 mod address;
 mod disk;
 mod push;
+mod registered;
 mod teller;
 mod webhook;
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 
-use ledger::StudyRow;
+use ledger::{PushToken, RecipientId, StudyRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -53,6 +54,11 @@ impl SubscriberConfig {
     /// Its name in the outbox. No destination can have it: their names hold no slash.
     pub(crate) fn destination(&self) -> String {
         format!("notify/{}", self.name)
+    }
+
+    /// Whether it stands for the doctors and patients who registered a telephone.
+    pub(crate) fn is_of_the_registered(&self) -> bool {
+        matches!(&self.kind, SubscriberKind::Push(config) if config.to == PushTo::Registered)
     }
 }
 
@@ -151,6 +157,12 @@ pub(crate) struct Notice {
     /// When it happened, RFC 3339.
     pub(crate) timestamp: String,
     pub(crate) data: Map<String, Value>,
+    /// Whom it is for, where that is one of those who registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<RecipientId>,
+    /// Where he is reached: looked up when the message leaves, and never kept with it.
+    #[serde(skip)]
+    pub(crate) token: Option<PushToken>,
 }
 
 impl Notice {

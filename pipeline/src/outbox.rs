@@ -11,7 +11,7 @@ mod commitment;
 use std::{sync::Arc, time::Duration};
 
 use imaging::StudyUid;
-use ledger::{ArtifactId, Changes, Delivery, DeliveryLease, Ledger, Millis, Parcel, Topic};
+use ledger::{ArtifactId, Changes, Delivery, DeliveryLease, Ledger, Millis, Parcel, RecipientId, Topic};
 use serde::Deserialize;
 use serde_json::Value;
 use spool::{InstanceKey, Spool};
@@ -59,6 +59,11 @@ impl From<ledger::Error> for NotShippable {
     fn from(error: ledger::Error) -> Self {
         Self::Ledger(error)
     }
+}
+
+fn recipient_of(parcel: &Parcel) -> Option<RecipientId> {
+    let Parcel::Message { payload, .. } = parcel else { return None };
+    payload["to"].as_i64().map(RecipientId)
 }
 
 impl Outbox {
@@ -113,6 +118,7 @@ impl Outbox {
     }
 
     async fn send_one(&self, delivery: &Delivery, lease: DeliveryLease) -> Result<(), ledger::Error> {
+        let recipient = recipient_of(&delivery.parcel);
         let freight = match self.freight(delivery).await {
             Ok(freight) => freight,
             Err(NotShippable::Ledger(error)) => return Err(error),
@@ -120,8 +126,11 @@ impl Outbox {
         };
         let sent = self.renewing(lease, self.destination.send(freight)).await;
         let now = self.config.clock.now();
+        if let (Err(SendError::Gone), Some(recipient)) = (&sent, recipient) {
+            self.ledger.forget_recipient(recipient).await?;
+        }
         match sent {
-            Ok(()) => {
+            Ok(()) | Err(SendError::Gone) => {
                 kill_point::pass(KillPoint::Sent);
                 self.ledger.delivered(lease, now).await?;
                 kill_point::pass(KillPoint::Delivered);
@@ -229,6 +238,9 @@ impl Outbox {
             && let Some(row) = self.ledger.study(study).await?
         {
             notice.name_patient(&row);
+        }
+        if let Some(recipient) = notice.to {
+            notice.token = self.ledger.push_token(recipient).await?;
         }
         Ok(notice)
     }

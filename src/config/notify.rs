@@ -24,6 +24,9 @@ pub(crate) struct Notify {
     pub(crate) topic: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Secret>,
+    /// Those that doctors and patients registered by the API.
+    #[serde(default)]
+    pub(crate) registered: bool,
     /// Authorities to believe beside those of the system, PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -55,11 +58,22 @@ impl Notify {
                 _ if self.service_account.is_some() => stranger("service_account", "webhook"),
                 _ if self.topic.is_some() => stranger("topic", "webhook"),
                 _ if self.device.is_some() => stranger("device", "webhook"),
+                _ if self.registered => stranger("registered", "webhook"),
                 (Some(url), Some(secret)) => self.insecure(url).or_else(|| bad_secret(secret)),
             },
             NotifyKind::Fcm => match (&self.service_account, &self.topic, &self.device) {
                 (None, ..) => missing("service_account", "fcm"),
-                (_, None, None) => Some(("topic", "is missing; name a topic, or a device".to_owned())),
+                (_, None, None) if self.registered && self.names_patients => Some((
+                    "names_patients",
+                    "is true, but who registers may be anybody's telephone".to_owned(),
+                )),
+                (_, None, None) if self.registered => self.url.as_ref().and_then(|url| self.insecure(url)),
+                (_, None, None) => {
+                    Some(("topic", "is missing; name a topic, a device, or registered = true".to_owned()))
+                }
+                _ if self.registered => {
+                    Some(("registered", "stands beside topic or device; use one of the three".to_owned()))
+                }
                 (_, Some(_), Some(_)) => {
                     Some(("device", "stands beside topic; use one of the two".to_owned()))
                 }

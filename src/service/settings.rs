@@ -229,6 +229,7 @@ fn subscriber(one: &config::Notify) -> anyhow::Result<SubscriberConfig> {
             let to = match (&one.topic, &one.device) {
                 (Some(topic), _) => PushTo::Topic(topic.clone()),
                 (None, Some(device)) => PushTo::Device(device.expose().to_owned()),
+                (None, None) if one.registered => PushTo::Registered,
                 (None, None) => anyhow::bail!(missing("topic")),
             };
             SubscriberKind::Push(Box::new(PushConfig {

@@ -24,6 +24,7 @@ const FAMILIES: &[&str] = &[
     "audit",
     "feedback",
     "batches",
+    "patients",
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

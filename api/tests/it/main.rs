@@ -33,6 +33,7 @@ mod people;
 mod predict;
 mod privacy;
 mod probes;
+mod recipients;
 mod retrainings;
 mod reviews;
 mod sign_in;

@@ -89,6 +89,12 @@ impl From<crate::SegmentationRequestId> for Arg {
     }
 }
 
+impl From<crate::RecipientId> for Arg {
+    fn from(value: crate::RecipientId) -> Self {
+        Self::Int(Some(value.0))
+    }
+}
+
 impl From<EventSeq> for Arg {
     fn from(value: EventSeq) -> Self {
         Self::Int(Some(value.0))
@@ -174,6 +180,7 @@ bound_as_text!(
     crate::RejectionReason,
     crate::ReviewState,
     crate::RequestState,
+    crate::RecipientKind,
 );
 
 /// What may be null: the kind of null has to be known, PostgreSQL is strict about it.

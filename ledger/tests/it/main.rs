@@ -19,6 +19,7 @@ mod outbox;
 mod owed_reports;
 mod people;
 mod predictions;
+mod recipients;
 mod releases;
 mod retention;
 mod schema;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
     BatchItemState, ClaimState, Decision, DeliveryState, Door, Ending, FailureKind, HoldReason, JobState,
-    Outcome, QuarantineReason, RejectionReason, RequestState, RetrainingState, ReviewState,
+    Outcome, QuarantineReason, RecipientKind, RejectionReason, RequestState, RetrainingState, ReviewState,
     Role, SessionKind,
 };
 
@@ -107,6 +107,7 @@ on_both! {
             ("retraining", "state", words(RetrainingState::ALL)),
             ("segmentation_request", "state", words(RequestState::ALL)),
             ("idempotency_claim", "state", words(ClaimState::ALL)),
+            ("push_recipient", "kind", words(RecipientKind::ALL)),
             ("review", "decision", words(Decision::ALL)),
             ("review", "reason", words(RejectionReason::ALL)),
         ] {

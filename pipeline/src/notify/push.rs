@@ -9,7 +9,7 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use ledger::Millis;
+use ledger::{Millis, PushToken};
 use orthanc_bridge::{Connection, ConnectionError, Rest, RestError};
 use reqwest::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,8 @@ pub enum PushTo {
     Topic(String),
     /// One, by its registration token.
     Device(String),
+    /// Those of doctors and patients, as they registered: each gets messages of its own.
+    Registered,
 }
 
 /// How telephones are reached.
@@ -168,6 +170,10 @@ impl Push {
     }
 
     pub(crate) async fn tell(&self, notice: &Notice) -> Result<(), SendError> {
+        if self.to == PushTo::Registered && notice.token.is_none() {
+            // Whoever it was for is not to be told any more.
+            return Ok(());
+        }
         let token = self.access_token().await?;
         let path = format!("v1/projects/{}/messages:send", self.account.project);
         let request = self
@@ -183,6 +189,9 @@ impl Push {
                 {
                     // It was revoked before its time.
                     *self.token.lock().await = None;
+                }
+                if self.to == PushTo::Registered && matches!(error, RestError::NotFound { .. }) {
+                    return Err(SendError::Gone);
                 }
                 Err(error.into())
             }
@@ -227,6 +236,7 @@ impl Push {
         match &self.to {
             PushTo::Topic(topic) => message["topic"] = json!(topic),
             PushTo::Device(token) => message["token"] = json!(token),
+            PushTo::Registered => message["token"] = json!(notice.token.as_ref().map(PushToken::expose)),
         }
         json!({ "message": message })
     }

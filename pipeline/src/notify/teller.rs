@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use inference::Registry;
-use ledger::{Event, EventSeq, Ledger, Millis, NewDelivery, Parcel, ResultRow, Topic};
+use ledger::{Event, EventSeq, Ledger, Millis, NewDelivery, Parcel, RecipientId, ResultRow, Topic};
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Notice, NoticeKind, SubscriberConfig};
+use super::{Notice, NoticeKind, SubscriberConfig, registered};
 use crate::{config::PipelineConfig, destination::chain};
 
 /// The net under the wake-ups.
@@ -59,7 +59,7 @@ impl Teller {
             let reached = last.seq;
             let mut messages = Vec::new();
             for event in &events {
-                messages.extend(self.message(event).await?);
+                messages.extend(self.messages(event).await?);
             }
             if !messages.is_empty() || reached.0 - kept.0 >= KEPT_EVERY {
                 let now = self.config.clock.now();
@@ -91,26 +91,46 @@ impl Teller {
         Ok(present)
     }
 
-    async fn message(&self, event: &Event) -> Result<Option<NewDelivery>, ledger::Error> {
-        let Some(kind) = kind_of(&event.kind).filter(|kind| self.subscriber.notices.contains(kind)) else {
-            return Ok(None);
+    async fn messages(&self, event: &Event) -> Result<Vec<NewDelivery>, ledger::Error> {
+        let Some(kind) = self.kind_of(event).filter(|kind| self.subscriber.notices.contains(kind)) else {
+            return Ok(Vec::new());
         };
         let is_old = self.config.clock.now().since(event.at) > OLD;
         let about_itself = event.detail["destination"] == self.subscriber.destination();
         if is_old || about_itself {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let Some(data) = self.data(kind, event).await? else { return Ok(None) };
+        let Some(data) = self.data(kind, event).await? else { return Ok(Vec::new()) };
         let notice = Notice {
             id: format!("{}-{}", self.config.installation.simple(), event.seq),
             kind,
             timestamp: rfc3339(event.at),
             data,
+            to: None,
+            token: None,
         };
-        let payload = serde_json::to_value(&notice).expect("a notice is texts and JSON");
-        let lane = event.study.as_ref().map_or_else(|| SITE_LANE.to_owned(), ToString::to_string);
+        if !self.subscriber.is_of_the_registered() {
+            let lane = event.study.as_ref().map_or_else(|| SITE_LANE.to_owned(), ToString::to_string);
+            return Ok(vec![self.delivery(event, lane, &notice)]);
+        }
+        let registered = registered::of_event(&self.ledger, &self.registry, kind, event).await?;
+        // A lane for each, so that nobody waits for another's telephone.
+        let one = |to: RecipientId| {
+            self.delivery(event, format!("recipient/{to}"), &Notice { to: Some(to), ..notice.clone() })
+        };
+        Ok(registered.into_iter().map(one).collect())
+    }
+
+    fn delivery(&self, event: &Event, lane: String, notice: &Notice) -> NewDelivery {
+        let payload = serde_json::to_value(notice).expect("a notice is texts and JSON");
         let parcel = Parcel::Message { lane, study: event.study.clone(), payload };
-        Ok(Some(NewDelivery { destination: self.subscriber.destination(), parcel }))
+        NewDelivery { destination: self.subscriber.destination(), parcel }
+    }
+
+    /// Predictions are answered to whoever asks: only those who registered are told of them besides.
+    fn kind_of(&self, event: &Event) -> Option<NoticeKind> {
+        let of_prediction = || registered::kind_of_prediction(event);
+        kind_of(&event.kind).or_else(|| self.subscriber.is_of_the_registered().then(of_prediction).flatten())
     }
 
     /// What the message says; nothing when there is nothing to be said.

@@ -3,17 +3,21 @@
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use ledger::{DeliveryState, JobState::Done};
+use ledger::{DeliveryFilter, DeliveryState, DicomPatient, JobState::Done, PageRequest, PushToken};
 use orthanc_bridge::Connection;
-use pipeline::{NoticeKind, PushConfig, PushTo, ServiceAccount, SubscriberConfig, SubscriberKind};
+use pipeline::{
+    NoticeKind, PushConfig, PushTo, ReviewDecision, ReviewOrder, ServiceAccount, SubscriberConfig,
+    SubscriberKind,
+};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
-    matchers::{header, method, path},
+    matchers::{body_partial_json, header, method, path},
 };
 
 use crate::{
     phantom::Phantom,
+    review::{doctor, key},
     world::{Running, World, eventually},
 };
 
@@ -164,8 +168,8 @@ fn key_pair() -> (String, String) {
     (read("key.pem"), read("public.pem"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_message_goes_out_with_a_token_for_our_service_account() {
+/// Answers as the push service does; what goes to the app `gone` is told that it is gone.
+async fn push_service() -> MockServer {
     let server = MockServer::start().await;
     let token = json!({ "access_token": "a token", "expires_in": 3600, "token_type": "Bearer" });
     Mock::given(method("POST"))
@@ -173,28 +177,101 @@ async fn a_push_message_goes_out_with_a_token_for_our_service_account() {
         .respond_with(ResponseTemplate::new(200).set_body_json(token))
         .mount(&server)
         .await;
-    Mock::given(method("POST"))
-        .and(path("/v1/projects/ward-7/messages:send"))
-        .and(header("authorization", "Bearer a token"))
+    let send = || {
+        Mock::given(method("POST"))
+            .and(path("/v1/projects/ward-7/messages:send"))
+            .and(header("authorization", "Bearer a token"))
+    };
+    let unregistered = json!({ "error": { "status": "NOT_FOUND" } });
+    send()
+        .and(body_partial_json(json!({ "message": { "token": "gone" } })))
+        .respond_with(ResponseTemplate::new(404).set_body_json(unregistered))
+        .mount(&server)
+        .await;
+    send()
         .respond_with(
             ResponseTemplate::new(200).set_body_json(json!({ "name": "projects/ward-7/messages/1" })),
         )
         .mount(&server)
         .await;
-    let (private, public) = key_pair();
-    let token_uri = format!("{}/token", server.uri());
+    server
+}
+
+/// Of the service account whose private key that is.
+fn push(world: &World, server: &MockServer, private: &str, to: PushTo) -> SubscriberConfig {
     let account = json!({
         "type": "service_account", "project_id": "ward-7", "private_key_id": "k1", "private_key": private,
-        "client_email": "overread@ward-7.example", "token_uri": token_uri,
+        "client_email": "overread@ward-7.example", "token_uri": format!("{}/token", server.uri()),
     });
-    let mut world = World::new().await;
     let file = world.folder.join("firebase.json");
     std::fs::write(&file, account.to_string()).unwrap();
-    world.config.subscribers.push(subscriber(SubscriberKind::Push(Box::new(PushConfig {
+    subscriber(SubscriberKind::Push(Box::new(PushConfig {
         connection: Connection::to(&server.uri()).unwrap(),
         account: ServiceAccount::read(&file).unwrap(),
-        to: PushTo::Topic("overread".to_owned()),
-    }))));
+        to,
+    })))
+}
+
+async fn pushed(server: &MockServer) -> Vec<Value> {
+    let sent = posts(server, "/v1/projects/ward-7/messages:send").await;
+    sent.iter().map(|one| body(one)["message"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctors_hear_of_a_diagnosis_and_the_patients_app_that_it_is_confirmed() {
+    let server = push_service().await;
+    let mut world = World::new().await.and_folder("disk");
+    world.config.subscribers.push(push(&world, &server, &key_pair().0, PushTo::Registered));
+    let tokens = |names: &[&str]| names.iter().map(|name| PushToken::new(*name)).collect::<Vec<_>>();
+    let kim = doctor(&world, "kim").await;
+    let now = world.config.clock.now();
+    world.ledger.set_devices(kim.account, &tokens(&["kim's telephone", "gone"]), now).await.unwrap();
+    let running = start(&mut world).await;
+
+    let phantom = Phantom::new(1);
+    world.send(&phantom.files()).await;
+    wait_until_told(&world, 2).await;
+    let ready = pushed(&server).await;
+    assert!(ready.iter().all(|one| one["notification"]["title"] == "Diagnosis ready"), "{ready:?}");
+    let row = world.ledger.study(&phantom.study()).await.unwrap().unwrap();
+    let same = DicomPatient { id: row.patient.id, issuer: row.patient.issuer };
+    world.ledger.set_patient_recipients("12", &tokens(&["the app"]), &[same], "key:app", now).await.unwrap();
+    let job = &world.jobs(&phantom.study()).await[0];
+    let order = ReviewOrder {
+        result: world.ledger.result_of_job(job.id).await.unwrap().unwrap().id,
+        after: 0,
+        decision: ReviewDecision::Accept,
+        comment: None,
+        reviewer: kim,
+        request_id: Some("REQ_20251128_001".to_owned()),
+    };
+    running.handle.review(&world.spool, &key(), &order).await.unwrap();
+    wait_until_told(&world, 3).await;
+    running.stop().await;
+
+    let messages = pushed(&server).await;
+    let told: Vec<_> = messages.iter().map(|one| one["token"].as_str().unwrap()).collect();
+    assert_eq!(told.iter().filter(|token| **token == "gone").count(), 1, "{told:?}");
+    assert_eq!(messages[2]["token"], "the app");
+    assert_eq!(messages[2]["notification"]["title"], "Diagnosis confirmed");
+    assert_eq!(messages[2]["data"]["request_id"], "REQ_20251128_001");
+    // Whoever is gone is forgotten, and the ledger's copies of the messages hold no token.
+    assert_eq!(world.ledger.devices_of_doctors(None).await.unwrap().len(), 1);
+    let rows =
+        world.ledger.deliveries(&DeliveryFilter::default(), &PageRequest::first(100)).await.unwrap().rows;
+    assert!(
+        !format!("{rows:?}").contains("telephone") && !format!("{rows:?}").contains("the app"),
+        "{rows:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_message_goes_out_with_a_token_for_our_service_account() {
+    let server = push_service().await;
+    let (private, public) = key_pair();
+    let token_uri = format!("{}/token", server.uri());
+    let mut world = World::new().await;
+    world.config.subscribers.push(push(&world, &server, &private, PushTo::Topic("overread".to_owned())));
     let running = start(&mut world).await;
     assert_eq!(running.handle.check_subscribers().await.unwrap()["ris"], Ok(()));
     for number in 1..=2 {
