@@ -3,10 +3,15 @@
 //! A row is in the ledger before the caller is told that the deed is done. It says who,
 //! what, when and from which request, and holds no identity of a patient.
 
-use ledger::NewAudit;
+use ledger::{Ledger, NewAudit, Noted};
 use serde_json::{Value, json};
 
-use crate::{auth::Caller, error::ApiResult, request_id::RequestId, state::AppState};
+use crate::{
+    auth::Caller,
+    error::{ApiError, ApiResult},
+    request_id::RequestId,
+    state::AppState,
+};
 
 /// Who does something in which request.
 #[derive(Debug)]
@@ -41,6 +46,44 @@ impl<'a> Deeds<'a> {
         Ok(())
     }
 
+    /// Carries out a deed whose one transaction ends with `rows`: neither is there without the other. A row without
+    /// a subject is about what the deed makes.
+    pub(crate) async fn carry_out<T, E>(
+        &self,
+        rows: impl Into<Vec<NewAudit>>,
+        deed: impl AsyncFnOnce(Ledger) -> Result<T, E>,
+    ) -> ApiResult<T>
+    where
+        E: From<ledger::Error>,
+        ApiError: From<E>,
+    {
+        let noted = self.try_to(rows, deed).await?;
+        if noted.left.is_empty() { Ok(noted.outcome) } else { Err(unnoted()) }
+    }
+
+    /// The same for a deed that says whether it was done; one that was not is not noted.
+    pub(crate) async fn carry_out_if(
+        &self,
+        rows: impl Into<Vec<NewAudit>>,
+        deed: impl AsyncFnOnce(Ledger) -> Result<bool, ledger::Error>,
+    ) -> ApiResult<bool> {
+        let noted = self.try_to(rows, deed).await?;
+        if noted.outcome == noted.left.is_empty() { Ok(noted.outcome) } else { Err(unnoted()) }
+    }
+
+    /// The same for a deed that may find that all is done already; its rows are left then.
+    pub(crate) async fn try_to<T, E>(
+        &self,
+        rows: impl Into<Vec<NewAudit>>,
+        deed: impl AsyncFnOnce(Ledger) -> Result<T, E>,
+    ) -> ApiResult<Noted<T>>
+    where
+        E: From<ledger::Error>,
+        ApiError: From<E>,
+    {
+        Ok(self.state.ledger.noted(&self.state.audit_key, rows.into(), deed).await?)
+    }
+
     /// The row of a deed that the ledger carries out together with it.
     pub(crate) fn row(&self, action: &str, subject: impl Into<String>, detail: Value) -> NewAudit {
         NewAudit {
@@ -52,4 +95,8 @@ impl<'a> Deeds<'a> {
             detail,
         }
     }
+}
+
+fn unnoted() -> ApiError {
+    ApiError::internal("what was done and what was noted are not the same")
 }

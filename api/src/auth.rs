@@ -24,7 +24,7 @@ pub use gateway::{GatewayTokens, ShortGatewayKey};
 pub use key::{Secret, digest_of};
 pub(crate) use look_up::KeyLookUps;
 pub use oidc::{Oidc, OidcConfig, OidcError};
-pub use one_time::{OneTimeError, issue_one_time};
+pub use one_time::{OneTimeError, issue_one_time, issue_only_one_time};
 pub(crate) use password::PasswordWork;
 pub use password::{Password, PasswordError, hash_password};
 pub(crate) use remembered::Remembered;

@@ -243,6 +243,7 @@ impl From<ledger::Error> for ApiError {
             | Error::Group(_)
             | Error::Journal(_)
             | Error::TrailBehind
+            | Error::Unnoted(_)
             | Error::Interrupted => Self::internal(error),
         }
     }

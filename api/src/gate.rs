@@ -3,17 +3,28 @@
 //! In this order, so that the cheap refusals come first: is there room, who is it, has he
 //! asked too often, may he, and is the answer in time.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
+    body::{Body, HttpBody},
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, Method},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
+use futures_util::StreamExt;
 use ledger::{AccountId, ApiKeyId};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
 
 use crate::{
     access::{self, Access, Verdict},
@@ -23,6 +34,7 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     idempotency,
     limits::{PerMinute, Rate, Rates},
+    request_id,
     state::AppState,
     transport::ClientAddress,
 };
@@ -75,13 +87,89 @@ pub(crate) async fn pass(State(state): State<AppState>, mut request: Request, ne
         return refusal.into_response();
     }
     let limit = time_limit(&state.http, &request);
-    let answer = match idempotency::is_asked(&request) {
-        Some(answer) => idempotency::once(state, answer, request, next, room, limit).left_future(),
-        None => next.run(request).right_future(),
+    let answer = async {
+        if let Some(answer) = idempotency::is_asked(&request) {
+            return idempotency::once(state, answer, request, next, room, limit).await;
+        }
+        if is_deed(&request) {
+            return Deed::begin(request, next, room).answer().await;
+        }
+        let _room = room;
+        next.run(request).await
     };
     match tokio::time::timeout(limit, answer).await {
         Ok(response) => response,
         Err(_) => ApiError::new(Code::TimedOut).into_response(),
+    }
+}
+
+/// Whether the request changes something. A prediction is computed for who waits for it, and its row is in the
+/// ledger before its answer; what is handed on to Orthanc is Orthanc's to finish.
+fn is_deed(request: &Request) -> bool {
+    let route = route_of(request);
+    let asks = matches!(Rate::of(route), Rate::Predict | Rate::Unlimited) && route != STORES_AND_ASKS;
+    !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !asks
+}
+
+/// Counted as a prediction, and answered before anything is computed.
+const STORES_AND_ASKS: &str = "/predict/mri_segmentation/async";
+
+/// A request that changes something, in a task of its own: once it is read, neither a caller who hangs up nor the
+/// time limit leaves half of it. One that is not read by then is given up.
+struct Deed {
+    work: JoinHandle<Response>,
+    is_read: Arc<AtomicBool>,
+}
+
+impl Deed {
+    fn begin(request: Request, next: Next, room: OwnedSemaphorePermit) -> Self {
+        let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+        let reading = Reading(Arc::clone(&is_read));
+        let request = request.map(|body| reading.through(body));
+        let work = tokio::spawn(request_id::same(async move {
+            let _room = room;
+            next.run(request).await
+        }));
+        Self { work, is_read }
+    }
+
+    async fn answer(mut self) -> Response {
+        match (&mut self.work).await {
+            Ok(response) => response,
+            Err(error) => match error.try_into_panic() {
+                // As if it had been in this task.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => ApiError::internal(error).into_response(),
+            },
+        }
+    }
+}
+
+impl Drop for Deed {
+    fn drop(&mut self) {
+        if !self.is_read.load(Ordering::Acquire) {
+            self.work.abort();
+        }
+    }
+}
+
+/// Goes along with a body; when it is dropped, nobody reads that any more.
+struct Reading(Arc<AtomicBool>);
+
+impl Reading {
+    fn through(self, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::from_stream(body.into_data_stream().inspect(move |_| {
+            let _ = &self;
+        }))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -53,6 +53,7 @@ pub use app::{openapi, router};
 pub use auth::{
     GatewayTokens, NoSuchScope, Oidc, OidcConfig, OidcError, OneTimeError, Password, PasswordError, Scope,
     Secret, ShortGatewayKey, ShortSecret, TokenSigner, digest_of, hash_password, issue_one_time,
+    issue_only_one_time,
 };
 pub use batch::run_batches;
 pub use config::{Compat, HttpConfig, Limits, Listener, LockOut, Plain, PollingWorker, TokenLifetimes};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::db::{Record, Row, Statement, sql};
 use crate::event::{self, NewEvent};
-use crate::{AccountId, Error, Ledger, Millis, Role, Topic};
+use crate::{AccountId, Error, Ledger, Millis, NewSession, Role, Topic, session};
 
 #[derive(Clone)]
 pub struct NewAccount {
@@ -25,11 +25,27 @@ pub struct Account {
     pub full_name: String,
     pub organization: String,
     pub password_hash: String,
+    /// Whether somebody may know its password.
+    pub has_password: bool,
     /// Wrong passwords in a row.
     pub failed_logins: u32,
     pub locked_until: Option<Millis>,
     pub disabled_at: Option<Millis>,
     pub created_at: Millis,
+    /// The last time, with a password or a login that works once.
+    pub signed_in_at: Option<Millis>,
+    /// Moves on when the account is signed out everywhere; older sign-ins are good for nothing then.
+    pub epoch: i64,
+}
+
+/// What is to be changed at once; what is `None` stays.
+#[derive(Clone, Default)]
+pub struct AccountChange {
+    pub role: Option<Role>,
+    /// Also unlocks the account, and ends its sessions.
+    pub password_hash: Option<String>,
+    /// Keeps the account from signing in, and ends its sessions; or opens and unlocks it.
+    pub disabled: Option<bool>,
 }
 
 /// When wrong passwords lock an account, and for how long.
@@ -61,11 +77,46 @@ impl Ledger {
         .bind(&new.password_hash)
         .bind(now);
         let event = NewEvent::new("account.added", now).by(by);
-        let added = self.change_accounts(statement, event, &new.name).await;
-        match added {
-            Err(error) if error.is_taken() => Err(Error::NameTaken(new.name.clone())),
-            added => added.map(|_| id),
+        let mut tx = self.db.begin().await?;
+        match tx.execute(statement).await {
+            Err(error) if error.is_taken() => return Err(Error::NameTaken(new.name.clone())),
+            added => added?,
+        };
+        event::append(&mut tx, event.detail(serde_json::json!({ "account": new.name }))).await?;
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(id)
+    }
+
+    /// Adds the first account of all, whose password nobody knows; nothing when there is one already.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn add_first_account(
+        &self,
+        new: &NewAccount,
+        by: &str,
+        now: Millis,
+    ) -> Result<Option<AccountId>, Error> {
+        let id = AccountId::generate();
+        let statement = sql("insert into account
+                     (account_id, name, role, full_name, organization, password_hash, has_password, created_at)
+              select $1, $2, $3, $4, $5, $6, 0, $7 where not exists (select 1 from account)
+              on conflict (name) do nothing")
+        .bind(id)
+        .bind(&new.name)
+        .bind(new.role)
+        .bind(&new.full_name)
+        .bind(&new.organization)
+        .bind(&new.password_hash)
+        .bind(now);
+        let mut tx = self.db.begin().await?;
+        if tx.execute(statement).await? == 0 {
+            return Ok(None);
         }
+        let event = NewEvent::new("account.added", now).by(by);
+        event::append(&mut tx, event.detail(serde_json::json!({ "account": new.name }))).await?;
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(Some(id))
     }
 
     /// # Errors
@@ -97,22 +148,16 @@ impl Ledger {
         by: &str,
         now: Millis,
     ) -> Result<bool, Error> {
-        let statement = sql(
-            "update account set password_hash = $2, failed_logins = 0, locked_until = null where name = $1",
-        );
-        let event = NewEvent::new("account.password-set", now).by(by);
-        let changed = self.change_accounts(statement.bind(name).bind(password_hash), event, name).await?;
-        if let Some(account) = self.account_by_name(name).await? {
-            self.revoke_sessions_of(account.id, now).await?;
-        }
-        Ok(changed)
+        let change =
+            AccountChange { password_hash: Some(password_hash.to_owned()), ..AccountChange::default() };
+        self.change_account(name, &change, by, now).await
     }
 
     /// # Errors
     /// When the database does not carry it out.
     pub async fn set_role(&self, name: &str, role: Role, by: &str, now: Millis) -> Result<bool, Error> {
-        let statement = sql("update account set role = $2 where name = $1").bind(name).bind(role);
-        self.change_accounts(statement, NewEvent::new("account.role-set", now).by(by), name).await
+        let change = AccountChange { role: Some(role), ..AccountChange::default() };
+        self.change_account(name, &change, by, now).await
     }
 
     /// Keeps the account from signing in, and ends its sessions. False when there is no such account.
@@ -120,22 +165,42 @@ impl Ledger {
     /// # Errors
     /// When the database does not carry it out.
     pub async fn disable_account(&self, name: &str, by: &str, now: Millis) -> Result<bool, Error> {
-        let statement = sql("update account set disabled_at = $2 where name = $1").bind(name).bind(now);
-        let changed =
-            self.change_accounts(statement, NewEvent::new("account.disabled", now).by(by), name).await?;
-        if let Some(account) = self.account_by_name(name).await? {
-            self.revoke_sessions_of(account.id, now).await?;
-        }
-        Ok(changed)
+        let change = AccountChange { disabled: Some(true), ..AccountChange::default() };
+        self.change_account(name, &change, by, now).await
     }
 
     /// # Errors
     /// When the database does not carry it out.
     pub async fn enable_account(&self, name: &str, by: &str, now: Millis) -> Result<bool, Error> {
-        let statement = sql(
-            "update account set disabled_at = null, failed_logins = 0, locked_until = null where name = $1",
-        );
-        self.change_accounts(statement.bind(name), NewEvent::new("account.enabled", now).by(by), name).await
+        let change = AccountChange { disabled: Some(false), ..AccountChange::default() };
+        self.change_account(name, &change, by, now).await
+    }
+
+    /// Carries all of a change out, or nothing of it. False when there is no such account.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn change_account(
+        &self,
+        name: &str,
+        change: &AccountChange,
+        by: &str,
+        now: Millis,
+    ) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        // Locks the account: of two who change it, one is last in everything.
+        let lock = sql("update account set name = name where name = $1 returning *").bind(name);
+        let Some(account) = tx.record::<Account>(lock).await? else { return Ok(false) };
+        for (statement, kind) in change.statements(account.id, now) {
+            tx.execute(statement).await?;
+            let detail = serde_json::json!({ "account": name });
+            event::append(&mut tx, NewEvent::new(kind, now).by(by).detail(detail)).await?;
+        }
+        if change.ends_sessions() {
+            session::revoke_all(&mut tx, account.id, now).await?;
+        }
+        self.commit(tx, &[Topic::Events]).await?;
+        Ok(true)
     }
 
     /// Counts a wrong password and locks the account at the limit; gives until when it is locked.
@@ -164,34 +229,67 @@ impl Ledger {
         row.millis_or_null("locked_until")
     }
 
-    /// Forgets earlier wrong passwords.
+    /// Forgets earlier wrong passwords, and keeps the sessions of the sign-in.
     ///
     /// # Errors
     /// When the database does not carry it out.
-    pub async fn login_succeeded(&self, id: AccountId, now: Millis) -> Result<(), Error> {
+    pub async fn login_succeeded(
+        &self,
+        id: AccountId,
+        sessions: &[NewSession],
+        now: Millis,
+    ) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let statement = sql(
-            "update account set failed_logins = 0, locked_until = null where account_id = $1 returning name",
+            "update account set failed_logins = 0, locked_until = null, signed_in_at = $2 where account_id = $1
+              returning name",
         );
-        if let Some(row) = tx.row(statement.bind(id)).await? {
+        if let Some(row) = tx.row(statement.bind(id).bind(now)).await? {
             event::append(&mut tx, NewEvent::new("account.login", now).by(row.text("name")?)).await?;
+        }
+        for new in sessions {
+            session::insert(&mut tx, new, now).await?;
         }
         self.commit(tx, &[Topic::Events]).await
     }
+}
 
-    async fn change_accounts(
-        &self,
-        statement: Statement,
-        event: NewEvent,
-        name: &str,
-    ) -> Result<bool, Error> {
-        let mut tx = self.db.begin().await?;
-        if tx.execute(statement).await? == 0 {
-            return Ok(false);
-        }
-        event::append(&mut tx, event.detail(serde_json::json!({ "account": name }))).await?;
-        self.commit(tx, &[Topic::Events]).await?;
-        Ok(true)
+impl AccountChange {
+    /// Each with the kind of its event.
+    fn statements(&self, account: AccountId, now: Millis) -> Vec<(Statement, &'static str)> {
+        let role = self.role.map(|role| {
+            let set = sql("update account set role = $2 where account_id = $1");
+            (set.bind(account).bind(role), "account.role-set")
+        });
+        let password = self.password_hash.as_ref().map(|hash| {
+            let set = sql("update account set password_hash = $2, has_password = 1, failed_logins = 0, locked_until = null
+                  where account_id = $1");
+            (set.bind(account).bind(hash), "account.password-set")
+        });
+        let disabled = self.disabled.map(|disabled| {
+            if disabled {
+                let set = sql("update account set disabled_at = $2 where account_id = $1");
+                return (set.bind(account).bind(now), "account.disabled");
+            }
+            let set = sql("update account set disabled_at = null, failed_logins = 0, locked_until = null
+                  where account_id = $1");
+            (set.bind(account), "account.enabled")
+        });
+        [role, password, disabled].into_iter().flatten().collect()
+    }
+
+    fn ends_sessions(&self) -> bool {
+        self.password_hash.is_some() || self.disabled == Some(true)
+    }
+}
+
+impl fmt::Debug for AccountChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AccountChange")
+            .field("role", &self.role)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
     }
 }
 
@@ -229,6 +327,9 @@ impl Record for Account {
             locked_until: row.millis_or_null("locked_until")?,
             disabled_at: row.millis_or_null("disabled_at")?,
             created_at: row.millis("created_at")?,
+            has_password: row.int("has_password")? == 1,
+            signed_in_at: row.millis_or_null("signed_in_at")?,
+            epoch: row.int("epoch")?,
         })
     }
 }

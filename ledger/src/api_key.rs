@@ -61,6 +61,7 @@ impl Ledger {
         tx.execute(statement).await?;
         let detail = serde_json::json!({ "key": id, "name": new.name, "role": new.role });
         event::append(&mut tx, NewEvent::new("key.added", now).by(by).detail(detail)).await?;
+        tx.is_about(id);
         self.commit(tx, &[Topic::Events]).await?;
         Ok(id)
     }

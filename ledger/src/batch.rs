@@ -120,6 +120,7 @@ impl Ledger {
         let event = NewEvent::new("batch.added", now).by(&new.actor).request(new.request_id.as_deref());
         event::append(&mut tx, event.detail(json!({ "batch": id, "items": new.items.len() }))).await?;
         finish(&mut tx, id, now).await?;
+        tx.is_about(id);
         self.commit(tx, &[Topic::Events]).await?;
         Ok(id)
     }

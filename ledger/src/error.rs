@@ -43,6 +43,9 @@ pub enum Error {
     Journal(#[source] std::io::Error),
     #[error("too many calls wait for the audit trail, which the database cannot take")]
     TrailBehind,
+    /// The rows of a deed go with its one transaction.
+    #[error("a deed cannot be noted: {0}")]
+    Unnoted(&'static str),
     #[error("the name {0:?} is taken")]
     NameTaken(String),
 }

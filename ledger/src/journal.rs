@@ -85,7 +85,7 @@ impl Ledger {
     /// # Errors
     /// When the file or the database fails.
     pub async fn keep_calls_in(&self, path: &Path, key: &AuditKey) -> Result<(), JournalError> {
-        let Db::Sqlite { durability, .. } = self.db else { return Ok(()) };
+        let Some(durability) = self.db.sqlite_durability() else { return Ok(()) };
         let (file, next) = self.replay(path, key, durability).await?;
         let (progress, _) = watch::channel(Progress { applied: next - 1, failed: None });
         let shared = Arc::new(Shared {
@@ -114,11 +114,9 @@ impl Ledger {
     /// # Errors
     /// When the file or the database fails.
     pub async fn add_left_calls(&self, path: &Path, key: &AuditKey) -> Result<(), JournalError> {
-        match self.db {
-            Db::Sqlite { durability, .. } if path.exists() => {
-                self.replay(path, key, durability).await.map(drop)
-            }
-            Db::Sqlite { .. } | Db::Postgres(_) => Ok(()),
+        match self.db.sqlite_durability() {
+            Some(durability) if path.exists() => self.replay(path, key, durability).await.map(drop),
+            Some(_) | None => Ok(()),
         }
     }
 

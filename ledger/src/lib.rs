@@ -22,6 +22,7 @@ mod change;
 mod commitment;
 mod cursor;
 mod db;
+mod deed;
 mod delivery;
 mod destination;
 mod drift;
@@ -61,7 +62,7 @@ mod text_enum;
 mod time;
 mod wanted_again;
 
-pub use account::{Account, LoginFailure, NewAccount};
+pub use account::{Account, AccountChange, LoginFailure, NewAccount};
 pub use api_key::{ApiKey, NewApiKey};
 pub use artifact::{Artifact, NewArtifact};
 pub use association::{Association, Door, Ending, NewAssociation};
@@ -71,6 +72,7 @@ pub use change::{Changes, Topic};
 pub use commitment::{Commitment, CommitmentOutcome, CommitmentVerdict};
 pub use cursor::Cursor;
 pub use db::Mark;
+pub use deed::Noted;
 pub use delivery::{
     Delivery, DeliveryFilter, DeliveryLease, DeliveryState, NewDelivery, OutboxCount, Parcel,
 };

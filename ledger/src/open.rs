@@ -95,7 +95,7 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Ledger, Op
     } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let pool = open_postgres(url, durability).await?;
         let bells = Bells::across(&pool);
-        (Db::Postgres(pool), bells)
+        (Db::postgres(pool), bells)
     } else {
         return Err(OpenError::UnknownUrl);
     };

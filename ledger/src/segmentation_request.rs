@@ -80,6 +80,7 @@ impl Ledger {
             return tx.record(open.bind(series)).await?.ok_or(Error::Interrupted);
         };
         note(&mut tx, &added, "segmentation.requested", by, request_id, now).await?;
+        tx.is_about(added.id);
         self.commit(tx, &[Topic::Events]).await?;
         Ok(added)
     }

@@ -1,7 +1,7 @@
 //! Sign-ins: what a browser holds, what renews it, and logins that work once.
 //! Only hashes of their secrets are kept.
 
-use crate::db::{Record, Row, sql};
+use crate::db::{Record, Row, Tx, sql};
 use crate::text_enum::text_enum;
 use crate::{AccountId, Error, Ledger, Millis, SessionId};
 
@@ -19,6 +19,8 @@ text_enum! {
 #[derive(Debug, Clone)]
 pub struct NewSession {
     pub account: AccountId,
+    /// That of the account when it was looked at: what ended its sessions since ends this one.
+    pub epoch: i64,
     pub kind: SessionKind,
     /// SHA-256 of the secret, in hex.
     pub hash: String,
@@ -29,6 +31,7 @@ pub struct NewSession {
 pub struct Session {
     pub id: SessionId,
     pub account: AccountId,
+    pub epoch: i64,
     pub kind: SessionKind,
     pub created_at: Millis,
     pub expires_at: Millis,
@@ -40,20 +43,27 @@ impl Ledger {
     /// # Errors
     /// When the database does not carry it out.
     pub async fn add_session(&self, new: &NewSession, now: Millis) -> Result<SessionId, Error> {
-        let id = SessionId::generate();
-        let statement =
-            sql("insert into session (session_id, account_id, kind, hash, created_at, expires_at)
-              values ($1, $2, $3, $4, $5, $6)")
-            .bind(id)
-            .bind(new.account)
-            .bind(new.kind)
-            .bind(&new.hash)
-            .bind(now)
-            .bind(new.expires_at);
         let mut tx = self.db.begin().await?;
-        tx.execute(statement).await?;
+        if new.kind == SessionKind::Access {
+            let signed_in = sql("update account set signed_in_at = $2 where account_id = $1");
+            tx.execute(signed_in.bind(new.account).bind(now)).await?;
+        }
+        let id = insert(&mut tx, new, now).await?;
         tx.commit().await?;
         Ok(id)
+    }
+
+    /// Keeps a login that works once as the only sign-in of its account: those before are good for nothing.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn replace_sessions(&self, new: &NewSession, now: Millis) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        revoke_all(&mut tx, new.account, now).await?;
+        let epoch = sql("select epoch from account where account_id = $1").bind(new.account);
+        let epoch = tx.row(epoch).await?.map_or(Ok(new.epoch), |row| row.int("epoch"))?;
+        insert(&mut tx, &NewSession { epoch, ..new.clone() }, now).await?;
+        tx.commit().await
     }
 
     /// The session, if it is neither revoked nor expired and its account is in use.
@@ -68,56 +78,70 @@ impl Ledger {
     ) -> Result<Option<Session>, Error> {
         let statement = sql("select session.* from session join account on account.account_id = session.account_id
               where session.hash = $1 and session.kind = $2 and session.revoked_at is null and session.expires_at > $3
-                and account.disabled_at is null")
+                and session.epoch = account.epoch and account.disabled_at is null")
             .bind(hash)
             .bind(kind)
             .bind(now);
         self.db.record(statement).await
     }
 
-    /// The same for what works once: the second caller gets nothing, however close behind.
+    /// Exchanges what works once for new sessions. False when it is not, or no longer, good for that: the second
+    /// caller gets nothing, however close behind.
     ///
     /// # Errors
     /// When the database does not carry it out.
-    pub async fn use_session_once(
+    pub async fn exchange_session(
         &self,
         kind: SessionKind,
         hash: &str,
+        new: &[NewSession],
         now: Millis,
-    ) -> Result<Option<Session>, Error> {
+    ) -> Result<bool, Error> {
         let statement = sql("update session set used_at = $3
               where hash = $1 and kind = $2 and used_at is null and revoked_at is null and expires_at > $3
                 and exists (select 1 from account
-                            where account.account_id = session.account_id and account.disabled_at is null)
-              returning *")
+                            where account.account_id = session.account_id and account.epoch = session.epoch
+                              and account.disabled_at is null)")
         .bind(hash)
         .bind(kind)
         .bind(now);
         let mut tx = self.db.begin().await?;
-        let session = tx.record(statement).await?;
+        if kind == SessionKind::OneTime {
+            let signed_in = sql("update account set signed_in_at = $2
+                  where account_id = (select account_id from session where hash = $1 and kind = 'one-time')");
+            tx.execute(signed_in.bind(hash).bind(now)).await?;
+        }
+        if tx.execute(statement).await? == 0 {
+            return Ok(false);
+        }
+        for session in new {
+            insert(&mut tx, session, now).await?;
+        }
         tx.commit().await?;
-        Ok(session)
+        Ok(true)
     }
 
+    /// Ends these sessions, all of them or none.
+    ///
     /// # Errors
     /// When the database does not carry it out.
-    pub async fn revoke_session(&self, id: SessionId, now: Millis) -> Result<(), Error> {
-        let statement =
-            sql("update session set revoked_at = $2 where session_id = $1 and revoked_at is null");
+    pub async fn revoke_sessions(&self, ids: &[SessionId], now: Millis) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        tx.execute(statement.bind(id).bind(now)).await?;
+        for id in ids {
+            let statement =
+                sql("update session set revoked_at = $2 where session_id = $1 and revoked_at is null");
+            tx.execute(statement.bind(*id).bind(now)).await?;
+        }
         tx.commit().await
     }
 
-    /// Signs an account out everywhere.
+    /// Signs an account out everywhere, and whoever is signing in to it just now.
     ///
     /// # Errors
     /// When the database does not carry it out.
     pub async fn revoke_sessions_of(&self, account: AccountId, now: Millis) -> Result<u64, Error> {
-        let statement =
-            sql("update session set revoked_at = $2 where account_id = $1 and revoked_at is null");
         let mut tx = self.db.begin().await?;
-        let revoked = tx.execute(statement.bind(account).bind(now)).await?;
+        let revoked = revoke_all(&mut tx, account, now).await?;
         tx.commit().await?;
         Ok(revoked)
     }
@@ -134,11 +158,35 @@ impl Ledger {
     }
 }
 
+pub(crate) async fn insert(tx: &mut Tx, new: &NewSession, now: Millis) -> Result<SessionId, Error> {
+    let id = SessionId::generate();
+    let statement =
+        sql("insert into session (session_id, account_id, epoch, kind, hash, created_at, expires_at)
+          values ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(id)
+        .bind(new.account)
+        .bind(new.epoch)
+        .bind(new.kind)
+        .bind(&new.hash)
+        .bind(now)
+        .bind(new.expires_at);
+    tx.execute(statement).await?;
+    Ok(id)
+}
+
+/// Begins a new epoch of the account, in which its sessions are good for nothing; gives how many they were.
+pub(crate) async fn revoke_all(tx: &mut Tx, account: AccountId, now: Millis) -> Result<u64, Error> {
+    tx.execute(sql("update account set epoch = epoch + 1 where account_id = $1").bind(account)).await?;
+    let revoke = sql("update session set revoked_at = $2 where account_id = $1 and revoked_at is null");
+    tx.execute(revoke.bind(account).bind(now)).await
+}
+
 impl Record for Session {
     fn read(row: &Row) -> Result<Self, Error> {
         Ok(Self {
             id: row.parsed("session_id")?,
             account: row.parsed("account_id")?,
+            epoch: row.int("epoch")?,
             kind: row.parsed("kind")?,
             created_at: row.millis("created_at")?,
             expires_at: row.millis("expires_at")?,

@@ -86,14 +86,14 @@ pub(crate) struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks for a fusion over the results that are in force; the same again finds the same job. Versions that are only
-    /// tried out are asked too.
-    pub(crate) async fn ask(&self, order: &FusionOrder) -> Result<JobId, FusionError> {
+    /// tried out are asked too; the question that the order names goes through `ledger`.
+    pub(crate) async fn ask(&self, ledger: &Ledger, order: &FusionOrder) -> Result<JobId, FusionError> {
         let model =
             self.registry.get(&order.model).ok_or_else(|| FusionError::NoSuchModel(order.model.clone()))?;
         if !matches!(model.package().task, Task::Fusion(_)) {
             return Err(FusionError::NoFusion(model.package().full_name()));
         }
-        let job = self.ask_model(&model, order).await?;
+        let job = Asking { ledger, ..*self }.ask_model(&model, order).await?;
         for shadow in self.registry.shadows() {
             if shadow.package().id == model.package().id {
                 self.ask_model(&shadow, order).await?;

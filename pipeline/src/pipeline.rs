@@ -174,7 +174,19 @@ impl PipelineHandle {
     /// When there is no such study or fusion, or the ledger does not answer. A part that is missing is no error: the
     /// result says so, and once the part is there it is asked again.
     pub async fn fuse(&self, order: &FusionOrder) -> Result<ledger::JobId, FusionError> {
-        self.looker.asking().ask(order).await
+        self.fuse_through(&self.looker.ledger, order).await
+    }
+
+    /// The same, where `ledger` is a handle that notes who asks with the question.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn fuse_through(
+        &self,
+        ledger: &Ledger,
+        order: &FusionOrder,
+    ) -> Result<ledger::JobId, FusionError> {
+        self.looker.asking().ask(ledger, order).await
     }
 
     /// The result of a model that is in force in a study, refused by a doctor or not; none that a model found that is

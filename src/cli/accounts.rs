@@ -95,21 +95,19 @@ enum KeyRole {
 
 pub(crate) fn user(command: UserCommand, config: &Config) -> Result<(), Failure> {
     with_ledger(config, async |ledger| match command {
-        UserCommand::Add(args) => {
-            let name = args.name.clone();
-            add_user(&ledger, args).await?;
-            note(&ledger, config, "user.add", &name).await
-        }
+        UserCommand::Add(args) => add_user(&ledger, config, args).await,
         UserCommand::List(json) => list_users(&ledger, json.output()).await,
         UserCommand::Disable { name } => {
-            let disabled = ledger.disable_account(&name, &actor(), Millis::now()).await?;
-            found(disabled, &format!("open account {name:?}"))?;
-            note(&ledger, config, "user.disable", &name).await
+            let disabled = noted(&ledger, config, "user.disable", &name, async |ledger| {
+                ledger.disable_account(&name, &actor(), Millis::now()).await
+            });
+            found(disabled.await?, &format!("open account {name:?}"))
         }
         UserCommand::Enable { name } => {
-            let enabled = ledger.enable_account(&name, &actor(), Millis::now()).await?;
-            found(enabled, &format!("closed account {name:?}"))?;
-            note(&ledger, config, "user.enable", &name).await
+            let enabled = noted(&ledger, config, "user.enable", &name, async |ledger| {
+                ledger.enable_account(&name, &actor(), Millis::now()).await
+            });
+            found(enabled.await?, &format!("closed account {name:?}"))
         }
     })
 }
@@ -121,9 +119,10 @@ pub(crate) fn key(command: KeyCommand, config: &Config) -> Result<(), Failure> {
         KeyCommand::Revoke { id } => {
             let parsed: ApiKeyId =
                 id.parse().ok().with_context(|| format!("{id:?} is no key id; see `overread key list`"))?;
-            let revoked = ledger.revoke_api_key(parsed, &actor(), Millis::now()).await?;
-            found(revoked, &format!("valid key {id}"))?;
-            note(&ledger, config, "key.revoke", &id).await
+            let revoked = noted(&ledger, config, "key.revoke", &id, async |ledger| {
+                ledger.revoke_api_key(parsed, &actor(), Millis::now()).await
+            });
+            found(revoked.await?, &format!("valid key {id}"))
         }
     })
 }
@@ -139,8 +138,14 @@ fn with_ledger(config: &Config, work: impl AsyncFnOnce(Ledger) -> anyhow::Result
     })?)
 }
 
-/// Adds a row to the audit trail, before the deed is confirmed.
-async fn note(ledger: &Ledger, config: &Config, action: &str, subject: &str) -> anyhow::Result<()> {
+/// Carries out a deed together with its row of the audit trail; one that changes nothing is not noted.
+async fn noted<T>(
+    ledger: &Ledger,
+    config: &Config,
+    action: &str,
+    subject: &str,
+    deed: impl AsyncFnOnce(Ledger) -> Result<T, ledger::Error>,
+) -> anyhow::Result<T> {
     add_left_calls(ledger, config).await?;
     let key = AuditKey::new(DataDir::open(&config.data_dir)?.key("audit")?);
     let row = NewAudit {
@@ -151,15 +156,14 @@ async fn note(ledger: &Ledger, config: &Config, action: &str, subject: &str) -> 
         request_id: None,
         detail: json!({}),
     };
-    ledger.add_audit(&key, &row).await?;
-    Ok(())
+    Ok(ledger.noted(&key, vec![row], deed).await?.outcome)
 }
 
 fn found(changed: bool, what: &str) -> anyhow::Result<()> {
     if changed { Ok(()) } else { bail!("there is no {what}") }
 }
 
-async fn add_user(ledger: &Ledger, args: AddUser) -> anyhow::Result<()> {
+async fn add_user(ledger: &Ledger, config: &Config, args: AddUser) -> anyhow::Result<()> {
     if ledger.account_by_name(&args.name).await?.is_some() {
         bail!("there is an account {:?} already", args.name);
     }
@@ -183,7 +187,8 @@ async fn add_user(ledger: &Ledger, args: AddUser) -> anyhow::Result<()> {
         organization: args.organization,
         password_hash: hash_password(&password)?,
     };
-    ledger.add_account(&new, &actor(), Millis::now()).await?;
+    let add = async |ledger: Ledger| ledger.add_account(&new, &actor(), Millis::now()).await;
+    noted(ledger, config, "user.add", &new.name, add).await?;
     terminal::line(&format!("added {} ({})", new.name, new.role));
     if let Some(secret) = made {
         terminal::line("its password, shown this once:");
@@ -254,8 +259,9 @@ async fn create_key(ledger: &Ledger, config: &Config, args: CreateKey) -> anyhow
         hash: secret.digest(),
         expires_at: args.expires_in.map(|days| now.plus(day * days)),
     };
-    let id = ledger.add_api_key(&new, &actor(), now).await?;
-    note(ledger, config, "key.add", &id.to_string()).await?;
+    // The key that is made is its subject.
+    let add = async |ledger: Ledger| ledger.add_api_key(&new, &actor(), now).await;
+    let id = noted(ledger, config, "key.add", "", add).await?;
     terminal::line(&format!("key {id} for {:?} ({}), shown this once:", new.name, new.role));
     terminal::line(secret.expose());
     Ok(())

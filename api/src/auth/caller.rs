@@ -30,9 +30,11 @@ pub(crate) enum Who {
     Account { account: AccountId, session: SessionId },
     /// A program.
     Key(ApiKeyId),
-    /// A user of the old gateway, by its token: an account of ours when the name is one. Also a program with
-    /// a token of the OpenID Connect provider.
+    /// A user of the old gateway, by its token: an account of ours when the name is one.
     Gateway { account: Option<AccountId> },
+    /// A program with a token of the OpenID Connect provider. It has an account, and is nobody: what it says about a
+    /// result is no doctor's word.
+    Program { account: AccountId },
 }
 
 impl Caller {
@@ -49,7 +51,7 @@ impl Caller {
     pub(crate) fn require_presence(&self) -> ApiResult<(AccountId, SessionId)> {
         match self.who {
             Who::Account { account, session } => Ok((account, session)),
-            Who::Key(_) | Who::Gateway { .. } => {
+            Who::Key(_) | Who::Gateway { .. } | Who::Program { .. } => {
                 Err(ApiError::because(Code::Forbidden, "this is for a person who signed in, not for a key"))
             }
         }
@@ -71,7 +73,9 @@ impl Caller {
     /// As events and the audit trail name him.
     pub(crate) fn actor(&self) -> String {
         match self.who {
-            Who::Account { .. } | Who::Gateway { account: Some(_) } => format!("account:{}", self.name),
+            Who::Account { .. } | Who::Gateway { account: Some(_) } | Who::Program { .. } => {
+                format!("account:{}", self.name)
+            }
             Who::Gateway { account: None } => format!("gateway:{}", self.name),
             Who::Key(_) => format!("key:{}", self.name),
         }
@@ -82,19 +86,19 @@ impl Caller {
         matches!(self.who, Who::Account { .. }) && self.name == name
     }
 
-    /// The login name, where there is one.
+    /// The login name, where a person has one.
     pub(crate) fn account_name(&self) -> Option<String> {
         match self.who {
             Who::Account { .. } | Who::Gateway { account: Some(_) } => Some(self.name.clone()),
-            Who::Key(_) | Who::Gateway { account: None } => None,
+            Who::Key(_) | Who::Gateway { account: None } | Who::Program { .. } => None,
         }
     }
 
     pub(crate) fn counted_for(&self) -> CountedFor {
         match self.who {
-            Who::Account { account, .. } | Who::Gateway { account: Some(account) } => {
-                CountedFor::Account(account)
-            }
+            Who::Account { account, .. }
+            | Who::Gateway { account: Some(account) }
+            | Who::Program { account } => CountedFor::Account(account),
             Who::Gateway { account: None } => CountedFor::Gateway(self.name.clone()),
             Who::Key(key) => CountedFor::Key(key),
         }

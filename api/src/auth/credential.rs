@@ -2,7 +2,7 @@
 //! browser's WebSocket can send. From that to a caller.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use ledger::{NewAccount, NewAudit, NewSession, Role, Session, SessionKind};
+use ledger::{Ledger, NewAccount, NewAudit, NewSession, Role, Session, SessionKind};
 use serde_json::json;
 
 use super::{
@@ -119,7 +119,7 @@ async fn by_provider(state: &AppState, oidc: &Oidc, token: &str) -> ApiResult<Ca
     let account = state.ledger.account(session.account).await?.ok_or_else(refused)?;
     let who = match visitor.is_person {
         true => Who::Account { account: account.id, session: session.id },
-        false => Who::Gateway { account: Some(account.id) },
+        false => Who::Program { account: account.id },
     };
     Ok(Caller { who, name: account.name, role: account.role, scopes: Vec::new() })
 }
@@ -128,13 +128,13 @@ async fn by_provider(state: &AppState, oidc: &Oidc, token: &str) -> ApiResult<Ca
 async fn welcome(state: &AppState, visitor: &Visitor, hash: &str) -> ApiResult<Session> {
     const BY: &str = "oidc";
     let (ledger, name, now) = (&state.ledger, &visitor.account, state.now());
-    let id = match ledger.account_by_name(name).await? {
+    let (id, epoch) = match ledger.account_by_name(name).await? {
         Some(account) if account.disabled_at.is_some() => return Err(ended()),
         Some(account) => {
             if account.role != visitor.role {
                 ledger.set_role(name, visitor.role, BY, now).await?;
             }
-            account.id
+            (account.id, account.epoch)
         }
         None => {
             let new = NewAccount {
@@ -147,33 +147,33 @@ async fn welcome(state: &AppState, visitor: &Visitor, hash: &str) -> ApiResult<S
             match ledger.add_account(&new, BY, now).await {
                 // Two requests of a new visitor at once.
                 Err(ledger::Error::NameTaken(_)) => {
-                    ledger.account_by_name(name).await?.ok_or_else(refused)?.id
+                    let account = ledger.account_by_name(name).await?.ok_or_else(refused)?;
+                    (account.id, account.epoch)
                 }
-                added => added?,
+                added => (added?, 0),
             }
         }
     };
     let session = NewSession {
         account: id,
+        epoch,
         kind: SessionKind::Access,
         hash: hash.to_owned(),
         expires_at: visitor.expires_at,
     };
-    let added = ledger.add_session(&session, now).await;
+    let row = NewAudit {
+        at: now,
+        actor: format!("account:{name}"),
+        action: "auth.oidc".to_owned(),
+        subject: name.clone(),
+        request_id: request_id::current().map(|id| id.to_string()),
+        detail: json!({ "role": visitor.role, "person": visitor.is_person }),
+    };
+    let keep = async |ledger: Ledger| ledger.add_session(&session, now).await;
+    let added = ledger.noted(&state.audit_key, vec![row], keep).await;
     let found = ledger.session_by_hash(SessionKind::Access, hash, now).await?;
     match (added, found) {
-        (Ok(_), Some(session)) => {
-            let row = NewAudit {
-                at: now,
-                actor: format!("account:{name}"),
-                action: "auth.oidc".to_owned(),
-                subject: name.clone(),
-                request_id: request_id::current().map(|id| id.to_string()),
-                detail: json!({ "role": visitor.role, "person": visitor.is_person }),
-            };
-            ledger.add_audit(&state.audit_key, &row).await?;
-            Ok(session)
-        }
+        (Ok(_), Some(session)) => Ok(session),
         // Another request with the same token was first.
         (Err(_), Some(session)) => Ok(session),
         (Err(error), None) if error.may_pass() => Err(error.into()),

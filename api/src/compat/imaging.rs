@@ -229,12 +229,12 @@ pub(crate) async fn feedback(
         actual_class: body.actual_class,
         feedback: body.feedback,
     };
-    if !state.ledger.review_prediction(prediction, &review).await? {
+    let deeds = Deeds::of(&state, &clinician, &id);
+    let row = deeds.row("prediction.review", prediction.to_string(), json!({ "correct": review.correct }));
+    let add = async |ledger: ledger::Ledger| ledger.review_prediction(prediction, &review).await;
+    if !deeds.carry_out_if([row], add).await? {
         return Err(ApiError::no_such("prediction"));
     }
-    let detail = json!({ "correct": review.correct });
-    let deeds = Deeds::of(&state, &clinician, &id);
-    deeds.note_with("prediction.review", prediction.to_string(), detail).await?;
     let reviews = state.ledger.prediction_reviews(prediction).await?;
     let verified = reviews.iter().rev().find(|review| review.doctor.is_some());
     Ok(Json(FeedbackAnswer {
@@ -307,8 +307,10 @@ async fn segment(
     } else {
         store(state, caller, address, Form::read(&state.temporary, request).await?).await?
     };
-    state.ledger.force_study(&study, &caller.actor(), Some(id.as_str()), state.now()).await?;
-    Deeds::of(state, caller, id).note("study.segment", study.as_str()).await?;
+    let (by, now, deeds) = (caller.actor(), state.now(), Deeds::of(state, caller, id));
+    let row = deeds.row("study.segment", study.as_str(), json!({}));
+    let named = Some(id.as_str());
+    deeds.carry_out([row], async |ledger| ledger.force_study(&study, &by, named, now).await).await?;
     // Its study is its task: it survives a restart, and a second request is the same task.
     Ok((StatusCode::ACCEPTED, Json(TaskId { task_id: study.to_string() })))
 }

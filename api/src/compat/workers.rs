@@ -150,10 +150,17 @@ pub(crate) async fn request(
             "series_id is a UID or an identifier of Orthanc",
         ));
     }
-    let by = clinician.actor();
-    let asked = state.ledger.request_segmentation(&series, &by, Some(id.as_str()), state.now()).await?;
-    Deeds::of(&state, &clinician, &id).note("segmentation.request", asked.id.to_string()).await?;
-    Ok(Json(RequestAnswer { success: true, request: asked.into() }))
+    let (by, now, deeds) = (clinician.actor(), state.now(), Deeds::of(&state, &clinician, &id));
+    // The request that is added is its subject.
+    let row = deeds.row("segmentation.request", "", json!({}));
+    let named = Some(id.as_str());
+    let ask = async |ledger: ledger::Ledger| ledger.request_segmentation(&series, &by, named, now).await;
+    let asked = deeds.try_to([row], ask).await?;
+    if !asked.left.is_empty() {
+        // Nothing was added: it was asked before.
+        deeds.note("segmentation.request", asked.outcome.id.to_string()).await?;
+    }
+    Ok(Json(RequestAnswer { success: true, request: asked.outcome.into() }))
 }
 
 /// All requests, newest first.

@@ -3,6 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 use ledger::{Account, LoginFailure, Millis, NewSession, SessionKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -76,10 +77,14 @@ pub(crate) async fn login(
     let right = state.passwords().matches(login.password, stored).await?;
     match account.filter(|_| right) {
         Some(account) if account.disabled_at.is_none() => {
-            state.ledger.login_succeeded(account.id, state.now()).await?;
+            let (now, issued) = (state.now(), issue(&state, &account, account.epoch)?);
+            let row = deeds.row("auth.login", account.name.as_str(), json!({}));
+            let keep = async |ledger: ledger::Ledger| {
+                ledger.login_succeeded(account.id, &issued.sessions, now).await
+            };
+            deeds.carry_out([row], keep).await?;
             count("signed_in");
-            deeds.note("auth.login", account.name.as_str()).await?;
-            Ok(Json(new_tokens(&state, &account).await?))
+            Ok(Json(issued.tokens))
         }
         Some(_) | None => Err(failed(&state, &login.name, right, &deeds, &request).await?),
     }
@@ -103,16 +108,17 @@ async fn failed(
         nobody(state, request).note("auth.login-failed", "an unknown name").await?;
         return Ok(wrong());
     };
-    deeds.note("auth.login-failed", account.name.as_str()).await?;
     if right {
         // A closed account; a wrong password is not what happened.
+        deeds.note("auth.login-failed", account.name.as_str()).await?;
         return Ok(wrong());
     }
     let rule = LoginFailure {
         failures_max: state.http.lock_out.failures.get(),
         locked_for: state.http.lock_out.duration,
     };
-    state.ledger.login_failed(account.id, rule, state.now()).await?;
+    let (now, row) = (state.now(), deeds.row("auth.login-failed", account.name.as_str(), json!({})));
+    deeds.carry_out([row], async |ledger| ledger.login_failed(account.id, rule, now).await).await?;
     Ok(wrong())
 }
 
@@ -143,20 +149,24 @@ pub(crate) async fn one_time(
     request: RequestId,
     Json(OneTime { code }): Json<OneTime>,
 ) -> ApiResult<Json<Tokens>> {
-    let session =
-        state.ledger.use_session_once(SessionKind::OneTime, &digest_of(code.trim()), state.now()).await?;
-    let Some(session) = session else {
-        count("refused");
-        nobody(&state, &request).note("auth.one-time-failed", "an unknown login").await?;
-        return Err(ApiError::because(
-            Code::BadCredentials,
-            "this one-time login is unknown, used or expired",
-        ));
-    };
-    let account = state.ledger.account(session.account).await?.ok_or_else(wrong)?;
-    count("signed_in");
-    Deeds::of_stranger(&state, &account.name, &request).note("auth.one-time", account.name.as_str()).await?;
-    Ok(Json(new_tokens(&state, &account).await?))
+    let (now, digest) = (state.now(), digest_of(code.trim()));
+    let found = state.ledger.session_by_hash(SessionKind::OneTime, &digest, now).await?;
+    if let Some(session) = found {
+        let account = state.ledger.account(session.account).await?.ok_or_else(wrong)?;
+        let issued = issue(&state, &account, session.epoch)?;
+        let deeds = Deeds::of_stranger(&state, &account.name, &request);
+        let row = deeds.row("auth.one-time", account.name.as_str(), json!({}));
+        let exchange = async |ledger: ledger::Ledger| {
+            ledger.exchange_session(SessionKind::OneTime, &digest, &issued.sessions, now).await
+        };
+        if deeds.carry_out_if([row], exchange).await? {
+            count("signed_in");
+            return Ok(Json(issued.tokens));
+        }
+    }
+    count("refused");
+    nobody(&state, &request).note("auth.one-time-failed", "an unknown login").await?;
+    Err(ApiError::because(Code::BadCredentials, "this one-time login is unknown, used or expired"))
 }
 
 /// Exchanges a refresh token for new tokens. A refresh token that is shown a second time
@@ -171,23 +181,25 @@ pub(crate) async fn refresh(
     let now = state.now();
     state.signer.check(Purpose::Refresh, &refresh_token, now)?;
     let digest = digest_of(&refresh_token);
-    match state.ledger.use_session_once(SessionKind::Refresh, &digest, now).await? {
-        Some(session) => {
-            let account = state.ledger.account(session.account).await?.ok_or_else(wrong)?;
-            Ok(Json(new_tokens(&state, &account).await?))
+    let found = state.ledger.session_by_hash(SessionKind::Refresh, &digest, now).await?;
+    if let Some(session) = found {
+        let account = state.ledger.account(session.account).await?.ok_or_else(wrong)?;
+        let issued = issue(&state, &account, session.epoch)?;
+        let kind = SessionKind::Refresh;
+        if state.ledger.exchange_session(kind, &digest, &issued.sessions, now).await? {
+            return Ok(Json(issued.tokens));
         }
-        None => Err(refuse_replay(&state, &digest, &request).await?),
     }
+    Err(refuse_replay(&state, &digest, &request).await?)
 }
 
 async fn refuse_replay(state: &AppState, digest: &str, request: &RequestId) -> ApiResult<ApiError> {
     let now = state.now();
     if let Some(used) = state.ledger.session_by_hash(SessionKind::Refresh, digest, now).await? {
-        state.ledger.revoke_sessions_of(used.account, now).await?;
-        if let Some(account) = state.ledger.account(used.account).await? {
-            let deeds = Deeds::of_stranger(state, &account.name, request);
-            deeds.note("auth.refresh-replayed", account.name.as_str()).await?;
-        }
+        let account = state.ledger.account(used.account).await?.ok_or_else(wrong)?;
+        let deeds = Deeds::of_stranger(state, &account.name, request);
+        let row = deeds.row("auth.refresh-replayed", account.name.as_str(), json!({}));
+        deeds.carry_out([row], async |ledger| ledger.revoke_sessions_of(account.id, now).await).await?;
         tracing::warn!("a refresh token was shown a second time: its account is signed out everywhere");
     }
     Ok(ApiError::because(Code::BadCredentials, "this refresh token is used or revoked; sign in again"))
@@ -211,46 +223,50 @@ pub(crate) async fn logout(
     body: Option<Json<Logout>>,
 ) -> ApiResult<StatusCode> {
     let now = state.now();
-    state.ledger.revoke_session(person.session, now).await?;
-    let refresh_token = body.and_then(|Json(body)| body.refresh_token);
-    if let Some(token) = refresh_token {
+    let mut ended = vec![person.session];
+    if let Some(token) = body.and_then(|Json(body)| body.refresh_token) {
         let session = state.ledger.session_by_hash(SessionKind::Refresh, &digest_of(&token), now).await?;
-        if let Some(session) = session.filter(|session| session.account == person.account) {
-            state.ledger.revoke_session(session.id, now).await?;
-        }
+        ended.extend(session.filter(|session| session.account == person.account).map(|session| session.id));
     }
-    Deeds::of(&state, &person.caller, &request).note("auth.logout", person.caller.name.as_str()).await?;
+    let deeds = Deeds::of(&state, &person.caller, &request);
+    let row = deeds.row("auth.logout", person.caller.name.as_str(), json!({}));
+    deeds.carry_out([row], async |ledger| ledger.revoke_sessions(&ended, now).await).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn new_tokens(state: &AppState, account: &Account) -> ApiResult<Tokens> {
-    let lifetimes = state.http.tokens;
-    let (access_token, access_expires_at) =
-        new_token(state, account, Purpose::Access, lifetimes.access).await?;
-    let (refresh_token, refresh_expires_at) =
-        new_token(state, account, Purpose::Refresh, lifetimes.refresh).await?;
-    Ok(Tokens {
-        access_token,
-        access_expires_at: timestamp(access_expires_at),
-        refresh_token,
-        refresh_expires_at: timestamp(refresh_expires_at),
-        token_type: "Bearer",
-    })
+/// Tokens, and the sessions that make them good as soon as they are kept.
+struct Issued {
+    tokens: Tokens,
+    sessions: [NewSession; 2],
 }
 
-async fn new_token(
+/// New tokens for who was good for them in this epoch of the account; kept in a later one, they are good for nothing.
+fn issue(state: &AppState, account: &Account, epoch: i64) -> ApiResult<Issued> {
+    let lifetimes = state.http.tokens;
+    let (access_token, access) = new_token(state, account, epoch, Purpose::Access, lifetimes.access)?;
+    let (refresh_token, refresh) = new_token(state, account, epoch, Purpose::Refresh, lifetimes.refresh)?;
+    let tokens = Tokens {
+        access_token,
+        access_expires_at: timestamp(access.expires_at),
+        refresh_token,
+        refresh_expires_at: timestamp(refresh.expires_at),
+        token_type: "Bearer",
+    };
+    Ok(Issued { tokens, sessions: [access, refresh] })
+}
+
+fn new_token(
     state: &AppState,
     account: &Account,
+    epoch: i64,
     purpose: Purpose,
     lifetime: std::time::Duration,
-) -> ApiResult<(String, Millis)> {
-    let now = state.now();
-    let (token, expires_at) = state.signer.sign(purpose, account.id, now, lifetime)?;
+) -> ApiResult<(String, NewSession)> {
+    let (token, expires_at) = state.signer.sign(purpose, account.id, state.now(), lifetime)?;
     let kind = match purpose {
         Purpose::Access => SessionKind::Access,
         Purpose::Refresh => SessionKind::Refresh,
     };
-    let session = NewSession { account: account.id, kind, hash: digest_of(&token), expires_at };
-    state.ledger.add_session(&session, now).await?;
-    Ok((token, expires_at))
+    let session = NewSession { account: account.id, epoch, kind, hash: digest_of(&token), expires_at };
+    Ok((token, session))
 }

@@ -124,9 +124,10 @@ pub(crate) async fn add(
     }
     let items = items(&state, &body).await?;
     let new = NewBatch { actor: operator.actor(), request_id: Some(request.to_string()), items };
-    let id = state.ledger.add_batch(&new, state.now()).await?;
-    let detail = json!({ "entries": entries, "studies": new.items.len() });
-    Deeds::of(&state, &operator, &request).note_with("batch.add", id.to_string(), detail).await?;
+    let (now, deeds) = (state.now(), Deeds::of(&state, &operator, &request));
+    // The batch that is made is its subject.
+    let row = deeds.row("batch.add", "", json!({ "entries": entries, "studies": new.items.len() }));
+    let id = deeds.carry_out([row], async |ledger| ledger.add_batch(&new, now).await).await?;
     Ok((StatusCode::ACCEPTED, Json(detail_of(&state, id).await?)))
 }
 

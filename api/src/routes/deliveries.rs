@@ -4,6 +4,7 @@ use axum::extract::State;
 use imaging::StudyUid;
 use ledger::{Delivery, DeliveryFilter, DeliveryId, DeliveryState, Parcel};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -99,8 +100,9 @@ pub(crate) async fn retry(
     request: RequestId,
     Path(id): Path<DeliveryId>,
 ) -> ApiResult<Json<DeliveryView>> {
-    state.ledger.resend_delivery(id, &operator.actor(), state.now()).await?;
-    Deeds::of(&state, &operator, &request).note("delivery.retry", id.to_string()).await?;
+    let (by, now, deeds) = (operator.actor(), state.now(), Deeds::of(&state, &operator, &request));
+    let row = deeds.row("delivery.retry", id.to_string(), json!({}));
+    deeds.carry_out([row], async |ledger| ledger.resend_delivery(id, &by, now).await).await?;
     let delivery = state.ledger.delivery(id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
     Ok(Json(delivery.into()))
 }

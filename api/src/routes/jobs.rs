@@ -4,6 +4,7 @@ use axum::extract::State;
 use imaging::StudyUid;
 use ledger::{JobFilter, JobId, JobState};
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 
 use crate::{
@@ -66,8 +67,10 @@ pub(crate) async fn cancel(
     request: RequestId,
     Path(id): Path<JobId>,
 ) -> ApiResult<Json<JobView>> {
-    state.ledger.cancel_job(id, &operator.actor(), Some(request.as_str()), state.now()).await?;
-    Deeds::of(&state, &operator, &request).note("job.cancel", id.to_string()).await?;
+    let (by, now, deeds) = (operator.actor(), state.now(), Deeds::of(&state, &operator, &request));
+    let row = deeds.row("job.cancel", id.to_string(), json!({}));
+    let named = Some(request.as_str());
+    deeds.carry_out([row], async |ledger| ledger.cancel_job(id, &by, named, now).await).await?;
     view(&state, id).await
 }
 
@@ -81,8 +84,10 @@ pub(crate) async fn retry(
     request: RequestId,
     Path(id): Path<JobId>,
 ) -> ApiResult<Json<JobView>> {
-    state.ledger.requeue_job(id, &operator.actor(), Some(request.as_str()), state.now()).await?;
-    Deeds::of(&state, &operator, &request).note("job.retry", id.to_string()).await?;
+    let (by, now, deeds) = (operator.actor(), state.now(), Deeds::of(&state, &operator, &request));
+    let row = deeds.row("job.retry", id.to_string(), json!({}));
+    let named = Some(request.as_str());
+    deeds.carry_out([row], async |ledger| ledger.requeue_job(id, &by, named, now).await).await?;
     view(&state, id).await
 }
 

@@ -107,10 +107,11 @@ pub(crate) async fn add(
         hash: secret.digest(),
         expires_at: new.expires_in_days.map(|days| expiry(now, days)),
     };
-    let id = state.ledger.add_api_key(&row, &admin.actor(), now).await?.to_string();
-    let detail = json!({ "name": row.name, "role": row.role, "scopes": row.scopes });
-    Deeds::of(&state, &admin, &request).note_with("key.add", id.as_str(), detail).await?;
-    Ok((StatusCode::CREATED, Json(MadeKey { id, key: secret.expose().to_owned() })))
+    let (by, deeds) = (admin.actor(), Deeds::of(&state, &admin, &request));
+    // The key that is made is its subject.
+    let noted = deeds.row("key.add", "", json!({ "name": row.name, "role": row.role, "scopes": row.scopes }));
+    let id = deeds.carry_out([noted], async |ledger| ledger.add_api_key(&row, &by, now).await).await?;
+    Ok((StatusCode::CREATED, Json(MadeKey { id: id.to_string(), key: secret.expose().to_owned() })))
 }
 
 fn check(new: &NewKey) -> ApiResult<()> {
@@ -140,9 +141,11 @@ pub(crate) async fn revoke(
     request: RequestId,
     Path(id): Path<ApiKeyId>,
 ) -> ApiResult<StatusCode> {
-    if !state.ledger.revoke_api_key(id, &admin.actor(), state.now()).await? {
+    let (by, now, deeds) = (admin.actor(), state.now(), Deeds::of(&state, &admin, &request));
+    let row = deeds.row("key.revoke", id.to_string(), json!({}));
+    let revoked = deeds.carry_out_if([row], async |ledger| ledger.revoke_api_key(id, &by, now).await);
+    if !revoked.await? {
         return Err(ApiError::no_such("key, or it is revoked already"));
     }
-    Deeds::of(&state, &admin, &request).note("key.revoke", id.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

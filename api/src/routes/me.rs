@@ -3,6 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 use ledger::Role;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -36,7 +37,7 @@ pub(crate) async fn me(caller: Caller) -> Json<Me> {
     let kind = match caller.who {
         Who::Account { .. } => "account",
         Who::Key(_) => "key",
-        Who::Gateway { .. } => "gateway",
+        Who::Gateway { .. } | Who::Program { .. } => "gateway",
     };
     Json(Me { kind, name: caller.name, role: caller.role, scopes: caller.scopes, sees_patients })
 }
@@ -45,7 +46,8 @@ pub(crate) async fn me(caller: Caller) -> Json<Me> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPassword {
-    current_password: Password,
+    /// May be left out by who signed in with a one-time login to an account that has no password yet.
+    current_password: Option<Password>,
     /// 12 characters or more.
     new_password: Password,
 }
@@ -61,11 +63,21 @@ pub(crate) async fn change_password(
     Json(body): Json<NewPassword>,
 ) -> ApiResult<StatusCode> {
     let account = state.ledger.account(person.account).await?.ok_or_else(|| ApiError::no_such("account"))?;
-    if !state.passwords().matches(body.current_password, Some(account.password_hash)).await? {
-        return Err(ApiError::because(Code::BadCredentials, "the current password is wrong"));
+    // Whoever is signed in to an account that nobody has a password of came with a one-time login.
+    if account.has_password {
+        let Some(current) = body.current_password else {
+            return Err(ApiError::because(Code::Unprocessable, "say the current password, too"));
+        };
+        if !state.passwords().matches(current, Some(account.password_hash)).await? {
+            return Err(ApiError::because(Code::BadCredentials, "the current password is wrong"));
+        }
     }
     let hash = state.passwords().hash(body.new_password).await?;
-    state.ledger.set_password(&account.name, &hash, &person.caller.actor(), state.now()).await?;
-    Deeds::of(&state, &person.caller, &request).note("account.password-set", account.name).await?;
+    let deeds = Deeds::of(&state, &person.caller, &request);
+    let row = deeds.row("account.password-set", account.name.as_str(), json!({}));
+    let (by, now) = (person.caller.actor(), state.now());
+    deeds
+        .carry_out_if([row], async |ledger| ledger.set_password(&account.name, &hash, &by, now).await)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

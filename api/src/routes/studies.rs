@@ -114,8 +114,10 @@ pub(crate) async fn analyse(
     request: RequestId,
     Path(uid): Path<StudyUid>,
 ) -> ApiResult<(StatusCode, Json<StudyDetail>)> {
-    state.ledger.force_study(&uid, &operator.actor(), Some(request.as_str()), state.now()).await?;
-    Deeds::of(&state, &operator, &request).note("study.analyse", uid.as_str()).await?;
+    let (by, now, deeds) = (operator.actor(), state.now(), Deeds::of(&state, &operator, &request));
+    let row = deeds.row("study.analyse", uid.as_str(), json!({}));
+    let named = Some(request.as_str());
+    deeds.carry_out([row], async |ledger| ledger.force_study(&uid, &by, named, now).await).await?;
     Ok((StatusCode::ACCEPTED, Json(detail(&state, &uid, &operator).await?)))
 }
 
@@ -133,8 +135,10 @@ pub(crate) async fn release(
     if state.ledger.study(&uid).await?.is_some_and(|study| !study.is_held) {
         return Err(ApiError::because(Code::Conflict, "the study is not held"));
     }
-    state.ledger.release_holds(&uid, &person.actor(), Some(request.as_str()), state.now()).await?;
-    Deeds::of(&state, &person, &request).note("study.release", uid.as_str()).await?;
+    let (by, now, deeds) = (person.actor(), state.now(), Deeds::of(&state, &person, &request));
+    let row = deeds.row("study.release", uid.as_str(), json!({}));
+    let named = Some(request.as_str());
+    deeds.carry_out([row], async |ledger| ledger.release_holds(&uid, &by, named, now).await).await?;
     Ok(Json(detail(&state, &uid, &person).await?))
 }
 

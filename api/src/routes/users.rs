@@ -1,7 +1,7 @@
 //! Accounts of people; for administrators.
 
 use axum::{extract::State, http::StatusCode};
-use ledger::{Account, NewAccount, Role};
+use ledger::{Account, AccountChange, NewAccount, NewAudit, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -125,9 +125,10 @@ pub(crate) async fn add(
         full_name: new.full_name,
         organization: new.organization,
     };
-    state.ledger.add_account(&account, &admin.actor(), state.now()).await?;
-    let detail = json!({ "role": account.role });
-    Deeds::of(&state, &admin, &request).note_with("user.add", account.name.as_str(), detail).await?;
+    let deeds = Deeds::of(&state, &admin, &request);
+    let row = deeds.row("user.add", account.name.as_str(), json!({ "role": account.role }));
+    let (by, now) = (admin.actor(), state.now());
+    deeds.carry_out([row], async |ledger| ledger.add_account(&account, &by, now).await).await?;
     Ok((StatusCode::CREATED, view(&state, &account.name).await?))
 }
 
@@ -159,28 +160,32 @@ pub(crate) async fn change(
     if shuts_out && admin.is_account(&name) {
         return Err(ApiError::because(Code::Conflict, "another administrator has to do this to you"));
     }
-    let (by, deeds) = (admin.actor(), Deeds::of(&state, &admin, &request));
-    if let Some(role) = change.role {
-        state.ledger.set_role(&name, role, &by, state.now()).await?;
-        deeds.note_with("user.role", name.as_str(), json!({ "role": role })).await?;
-    }
-    if let Some(password) = change.password {
-        let hash = state.passwords().hash(password).await?;
-        state.ledger.set_password(&name, &hash, &by, state.now()).await?;
-        deeds.note("user.password", name.as_str()).await?;
-    }
-    match change.disabled {
-        Some(true) => {
-            state.ledger.disable_account(&name, &by, state.now()).await?;
-            deeds.note("user.disable", name.as_str()).await?;
-        }
-        Some(false) => {
-            state.ledger.enable_account(&name, &by, state.now()).await?;
-            deeds.note("user.enable", name.as_str()).await?;
-        }
-        None => {}
+    // All that may be refused comes first: a change is carried out as a whole.
+    let password_hash = match change.password {
+        Some(password) => Some(state.passwords().hash(password).await?),
+        None => None,
+    };
+    let change = AccountChange { role: change.role, password_hash, disabled: change.disabled };
+    let deeds = Deeds::of(&state, &admin, &request);
+    let rows = rows_of(&change, &name, &deeds);
+    if !rows.is_empty() {
+        let (by, now) = (admin.actor(), state.now());
+        deeds
+            .carry_out_if(rows, async |ledger| ledger.change_account(&name, &change, &by, now).await)
+            .await?;
     }
     view(&state, &name).await
+}
+
+fn rows_of(change: &AccountChange, name: &str, deeds: &Deeds<'_>) -> Vec<NewAudit> {
+    let role = change.role.map(|role| ("user.role", json!({ "role": role })));
+    let password = change.password_hash.as_ref().map(|_| ("user.password", json!({})));
+    let disabled = change.disabled.map(|disabled| match disabled {
+        true => ("user.disable", json!({})),
+        false => ("user.enable", json!({})),
+    });
+    let all = [role, password, disabled].into_iter().flatten();
+    all.map(|(action, detail)| deeds.row(action, name, detail)).collect()
 }
 
 async fn view(state: &AppState, name: &str) -> ApiResult<Json<UserView>> {

@@ -86,7 +86,7 @@ pub(crate) async fn app() -> TestApp {
     TestApp::with_models(roomy(), &["meso", "ct-brain-class"]).await
 }
 
-async fn classify(app: &TestApp, key: &str, image: &[u8], xai: &str) -> Answer {
+pub(crate) async fn classify(app: &TestApp, key: &str, image: &[u8], xai: &str) -> Answer {
     let body = form(Some(image), &[("patient_id", "12"), ("xai", xai)]);
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     app.post("/predict/ct_classification").bearer(key).body(&kind, body).send().await

@@ -102,7 +102,7 @@ impl Forge {
     async fn revoked(&self, app: &TestApp) -> String {
         let token = self.good(app).await;
         let session = app.ledger.session_by_hash(SessionKind::Access, &digest_of(&token), app.now()).await;
-        app.ledger.revoke_session(session.unwrap().unwrap().id, app.now()).await.unwrap();
+        app.ledger.revoke_sessions(&[session.unwrap().unwrap().id], app.now()).await.unwrap();
         token
     }
 
@@ -126,7 +126,8 @@ impl Forge {
 
     async fn signed_in(&self, app: &TestApp, token: &str, kind: SessionKind) {
         let expires_at = app.now().plus(Duration::from_secs(60 * 60));
-        let session = NewSession { account: self.account, kind, hash: digest_of(token), expires_at };
+        let epoch = app.ledger.account(self.account).await.unwrap().unwrap().epoch;
+        let session = NewSession { account: self.account, epoch, kind, hash: digest_of(token), expires_at };
         app.ledger.add_session(&session, app.now()).await.unwrap();
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     access,
     app::{Answer, TestApp, roomy},
+    compat_imaging,
 };
 
 const AUDIENCE: &str = "overread";
@@ -259,4 +260,22 @@ async fn every_route_lets_in_the_roles_of_the_table_by_the_provider() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_of_the_provider_verifies_no_prediction() {
+    let provider = Provider::start();
+    let app = provider.app_with(&["ct-brain-class"]).await;
+    let technician = app.key(Role::Technician).await;
+    let file = std::fs::read(&compat_imaging::ct_files()[0]).unwrap();
+    let made = compat_imaging::classify(&app, &technician, &file, "false").await.is(200).json();
+    let body = json!({ "prediction_id": made["prediction_id"], "correct": true });
+    let say = |token: &str| app.post("/feedback").bearer(token).json(&body).send();
+    let mut claims = provider.claims(&app, "batch", Role::Doctor);
+    claims.as_object_mut().unwrap().remove("auth_time");
+    let program = provider.sign("RS256", &claims).await;
+    let answer = say(&program).await.is(200).json();
+    assert_eq!((&answer["status"], &answer["verified_by_doctor"]), (&json!("PENDING_REVIEW"), &json!(false)));
+    let person = provider.person(&app, "kim", Role::Doctor).await;
+    assert_eq!(say(&person).await.is(200).json()["status"], "CONFIRMED");
 }

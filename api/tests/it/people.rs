@@ -1,5 +1,7 @@
 //! Accounts.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use ledger::Role;
 use serde_json::{Value, json};
@@ -81,4 +83,49 @@ async fn changes_of_accounts_are_in_the_audit_trail_with_their_request() {
         app.ledger.audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(1)).await.unwrap().rows;
     assert_eq!((rows[0].action.as_str(), rows[0].subject.as_str()), ("user.role", "ada"));
     assert_eq!((rows[0].actor.as_str(), rows[0].request_id.as_deref()), ("key:admin key", Some("REQ_8")));
+}
+
+async fn actions(app: &TestApp) -> Vec<String> {
+    let all =
+        app.ledger.audit(&ledger::AuditFilter::default(), &ledger::PageRequest::first(100)).await.unwrap();
+    all.rows.into_iter().map(|row| row.action).collect()
+}
+
+#[tokio::test]
+async fn a_refused_change_of_an_account_changes_nothing() {
+    let app = TestApp::start().await;
+    let admin = app.key(Role::Admin).await;
+    app.account("ada", Role::Doctor).await;
+    let body = json!({ "role": "admin", "password": "short", "disabled": true });
+    change(&app, &admin, "ada", &body).await.is_problem(422, "unprocessable");
+    let ada = app.get("/v1/users/ada").bearer(&admin).send().await.is(200).json();
+    assert_eq!((&ada["role"], &ada["disabled"]), (&json!("doctor"), &json!(false)));
+    assert!(actions(&app).await.is_empty());
+    let body = json!({ "role": "admin", "password": "a good long password", "disabled": true });
+    let ada = change(&app, &admin, "ada", &body).await.is(200).json();
+    assert_eq!((&ada["role"], &ada["disabled"]), (&json!("admin"), &json!(true)));
+    assert_eq!(actions(&app).await, ["user.disable", "user.password", "user.role"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_is_done_and_noted_also_when_the_caller_hangs_up() {
+    let app = TestApp::start().await;
+    let admin = app.key(Role::Admin).await;
+    // Somewhere between the request and its answer, whatever the machine's pace is.
+    for patience in (1..10).map(|power| Duration::from_millis(1 << power)) {
+        let name = format!("ada-{}", patience.as_millis());
+        let body = json!({ "name": name, "role": "doctor", "password": password_of(&name) });
+        let add = app.post("/v1/users").bearer(&admin).json(&body).send();
+        if tokio::time::timeout(patience, add).await.is_ok() {
+            break;
+        }
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if app.ledger.account_by_name(&name).await.unwrap().is_some() {
+                assert_eq!(actions(&app).await, ["user.add"]);
+                return;
+            }
+        }
+    }
+    panic!("nobody is added whose administrator hangs up");
 }

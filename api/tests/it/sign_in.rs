@@ -168,3 +168,27 @@ async fn sign_ins_and_failures_are_in_the_audit_trail() {
     assert_eq!(rows[0].actor, "account:ada");
     assert_eq!(app.ledger.verify_audit(&app.audit_key, &[]).await.unwrap(), Ok(2));
 }
+
+#[tokio::test]
+async fn the_first_administrator_sets_a_password_without_an_old_one() {
+    let app = TestApp::start().await;
+    let new = ledger::NewAccount {
+        name: "admin".to_owned(),
+        role: Role::Admin,
+        full_name: String::new(),
+        organization: String::new(),
+        password_hash: api::hash_password(&api::Password::new("nobody knows this one")).unwrap(),
+    };
+    let id = app.ledger.add_first_account(&new, "test", app.now()).await.unwrap().unwrap();
+    let code = api::issue_one_time(&app.ledger, id, Duration::from_secs(3600), app.now()).await.unwrap();
+    let body = json!({ "code": code.expose() });
+    let tokens = app.post("/v1/auth/one-time").json(&body).send().await.is(200).json();
+    let set = |tokens: &Value, new: &str| {
+        let body = json!({ "new_password": new });
+        app.call(Method::PUT, "/v1/me/password").bearer(access(tokens)).json(&body)
+    };
+    set(&tokens, "short").send().await.is_problem(422, "unprocessable");
+    set(&tokens, "a good long password").send().await.is(204);
+    let tokens = login(&app, "admin", "a good long password").await.is(200).json();
+    set(&tokens, "another good password").send().await.is_problem(422, "unprocessable");
+}

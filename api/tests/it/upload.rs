@@ -156,4 +156,9 @@ async fn a_form_that_breaks_off_keeps_what_came_whole_and_is_not_released() {
     assert_eq!(studies.rows.len(), 1);
     let evidence = app.ledger.evidence(&studies.rows[0].study).await.unwrap().unwrap();
     assert!(!evidence.series[0].all_released());
+    // Who brought what is kept stands in the trail.
+    let filter = ledger::AuditFilter { action: Some("study.upload".to_owned()), ..Default::default() };
+    let noted = app.ledger.audit(&filter, &ledger::PageRequest::first(10)).await.unwrap().rows;
+    let subjects: Vec<_> = noted.iter().map(|row| row.subject.as_str()).collect();
+    assert_eq!(subjects, [studies.rows[0].study.as_str()]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Claiming, Db, Dialect, WalIndex};
+use super::{Backend, Claiming, Db, Dialect, WalIndex};
 use crate::open::migration_error;
 use crate::{Durability, OpenError};
 
@@ -98,7 +98,7 @@ pub(crate) async fn open(url: &str, durability: Durability) -> Result<Db, OpenEr
     let read = pool.max_connections(READERS_MAX);
     let read = read.connect_with(options.read_only(true)).await.map_err(|source| refusal(&path, source))?;
     let index = WalIndex::open(&path);
-    Ok(Db::Sqlite { write, read, durability, index })
+    Ok(Db::of(Backend::Sqlite { write, read, durability, index }))
 }
 
 fn options(url: &str, durability: Durability) -> Result<SqliteConnectOptions, sqlx::Error> {

@@ -111,6 +111,7 @@ impl Ledger {
         }
         let job = insert(&mut tx, new, &question).await?;
         let superseded = supersede_older(&mut tx, job, new, &question).await?;
+        tx.tells("job", job);
         self.commit(tx, &[Topic::Jobs]).await?;
         Ok(Enqueued::New { job, superseded })
     }

@@ -8,6 +8,7 @@ mod examples;
 mod audit;
 mod batches;
 mod claims;
+mod deeds;
 mod events;
 mod evidence;
 mod idempotency;

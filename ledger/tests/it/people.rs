@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use ledger::{Error, Ledger, LoginFailure, NewAccount, NewApiKey, NewSession, Role, SessionKind};
+use ledger::{
+    AccountChange, Error, Ledger, LoginFailure, NewAccount, NewApiKey, NewSession, Role, SessionKind,
+};
 
 use crate::database::TestDb;
 use crate::examples::at;
@@ -25,8 +27,20 @@ async fn sign_in(
     kind: SessionKind,
     hash: &str,
 ) -> ledger::SessionId {
-    let new = NewSession { account, kind, hash: hash.to_owned(), expires_at: at(100) };
-    ledger.add_session(&new, at(0)).await.expect("a session")
+    let epoch = ledger.account(account).await.expect("an answer").expect("an account").epoch;
+    ledger.add_session(&session(account, epoch, kind, hash), at(0)).await.expect("a session")
+}
+
+fn session(account: ledger::AccountId, epoch: i64, kind: SessionKind, hash: &str) -> NewSession {
+    NewSession { account, epoch, kind, hash: hash.to_owned(), expires_at: at(100) }
+}
+
+async fn use_once(ledger: &Ledger, hash: &str, new: &[NewSession], second: u64) -> bool {
+    ledger.exchange_session(SessionKind::OneTime, hash, new, at(second)).await.expect("an answer")
+}
+
+async fn is_good(ledger: &Ledger, kind: SessionKind, hash: &str) -> bool {
+    ledger.session_by_hash(kind, hash, at(9)).await.expect("an answer").is_some()
 }
 
 on_both! {
@@ -50,7 +64,7 @@ on_both! {
         for second in [1, 2] {
             db.ledger.login_failed(id, RULE, at(second)).await.expect("noted");
         }
-        db.ledger.login_succeeded(id, at(3)).await.expect("noted");
+        db.ledger.login_succeeded(id, &[], at(3)).await.expect("noted");
         assert_eq!(db.ledger.login_failed(id, RULE, at(4)).await.expect("noted"), None);
     }
 
@@ -68,7 +82,7 @@ on_both! {
         sign_in(&db.ledger, id, SessionKind::Access, "h1").await;
         sign_in(&db.ledger, id, SessionKind::OneTime, "h2").await;
         assert!(db.ledger.session_by_hash(SessionKind::Access, "h1", at(2)).await.expect("an answer").is_none());
-        assert!(db.ledger.use_session_once(SessionKind::OneTime, "h2", at(2)).await.expect("an answer").is_none());
+        assert!(!use_once(&db.ledger, "h2", &[], 2).await);
         assert!(db.ledger.enable_account("kim", "admin", at(3)).await.expect("enabled"));
         assert!(db.ledger.session_by_hash(SessionKind::Access, "h1", at(4)).await.expect("an answer").is_some());
     }
@@ -77,12 +91,76 @@ on_both! {
         let id = add(&db.ledger, "kim").await.expect("added");
         sign_in(&db.ledger, id, SessionKind::OneTime, "h1").await;
         let other = db.other_node().await;
-        let (one, two) = tokio::join!(
-            db.ledger.use_session_once(SessionKind::OneTime, "h1", at(1)),
-            other.use_session_once(SessionKind::OneTime, "h1", at(1)),
-        );
-        let used = [one.expect("an answer"), two.expect("an answer")];
-        assert_eq!(used.iter().flatten().count(), 1);
+        let (one, two) = tokio::join!(use_once(&db.ledger, "h1", &[], 1), use_once(&other, "h1", &[], 1));
+        assert!(one ^ two);
+    }
+
+    async fn what_is_exchanged_once_is_spent_only_with_what_it_gives(db: TestDb) {
+        let id = add(&db.ledger, "kim").await.expect("added");
+        sign_in(&db.ledger, id, SessionKind::OneTime, "h1").await;
+        sign_in(&db.ledger, id, SessionKind::Access, "taken").await;
+        let taken = [session(id, 0, SessionKind::Access, "taken")];
+        db.ledger.exchange_session(SessionKind::OneTime, "h1", &taken, at(1)).await.expect_err("refused");
+        assert!(use_once(&db.ledger, "h1", &[session(id, 0, SessionKind::Access, "new")], 2).await);
+        assert!(is_good(&db.ledger, SessionKind::Access, "new").await);
+    }
+
+    async fn a_sign_in_that_was_under_way_is_signed_out_everywhere_too(db: TestDb) {
+        let id = add(&db.ledger, "kim").await.expect("added");
+        let seen = db.ledger.account(id).await.expect("an answer").expect("an account").epoch;
+        assert_eq!(db.ledger.revoke_sessions_of(id, at(1)).await.expect("revoked"), 0);
+        db.ledger.login_succeeded(id, &[session(id, seen, SessionKind::Access, "h1")], at(2)).await.expect("noted");
+        db.ledger.add_session(&session(id, seen, SessionKind::OneTime, "h2"), at(2)).await.expect("added");
+        assert!(!is_good(&db.ledger, SessionKind::Access, "h1").await);
+        assert!(!use_once(&db.ledger, "h2", &[], 3).await);
+        sign_in(&db.ledger, id, SessionKind::Access, "h3").await;
+        assert!(is_good(&db.ledger, SessionKind::Access, "h3").await);
+    }
+
+    async fn a_sign_in_with_the_old_password_does_not_outlive_the_new_one(db: TestDb) {
+        let id = add(&db.ledger, "kim").await.expect("added");
+        let seen = db.ledger.account(id).await.expect("an answer").expect("an account").epoch;
+        assert!(db.ledger.set_password("kim", "other", "admin", at(1)).await.expect("set"));
+        db.ledger.login_succeeded(id, &[session(id, seen, SessionKind::Refresh, "h1")], at(2)).await.expect("noted");
+        assert!(!is_good(&db.ledger, SessionKind::Refresh, "h1").await);
+    }
+
+    async fn only_the_very_first_account_has_no_password(db: TestDb) {
+        let new = NewAccount {
+            name: "admin".to_owned(),
+            role: Role::Admin,
+            full_name: String::new(),
+            organization: String::new(),
+            password_hash: "$argon2id$…".to_owned(),
+        };
+        let id = db.ledger.add_first_account(&new, "overread", at(0)).await.expect("added").expect("the first");
+        assert!(db.ledger.add_first_account(&new, "overread", at(0)).await.expect("an answer").is_none());
+        let account = async || db.ledger.account(id).await.expect("an answer").expect("an account");
+        assert!(!account().await.has_password && account().await.signed_in_at.is_none());
+
+        db.ledger.replace_sessions(&session(id, 0, SessionKind::OneTime, "h1"), at(1)).await.expect("kept");
+        db.ledger.replace_sessions(&session(id, 0, SessionKind::OneTime, "h2"), at(2)).await.expect("kept");
+        assert!(!use_once(&db.ledger, "h1", &[], 3).await);
+        assert!(account().await.signed_in_at.is_none());
+        assert!(use_once(&db.ledger, "h2", &[], 4).await);
+        assert_eq!(account().await.signed_in_at, Some(at(4)));
+        assert!(db.ledger.set_password("admin", "other", "admin", at(5)).await.expect("set"));
+        assert!(account().await.has_password);
+    }
+
+    async fn a_change_of_an_account_is_carried_out_as_a_whole(db: TestDb) {
+        add(&db.ledger, "kim").await.expect("added");
+        let change = AccountChange {
+            role: Some(Role::Admin),
+            password_hash: Some("other".to_owned()),
+            disabled: Some(true),
+        };
+        assert!(db.ledger.change_account("kim", &change, "admin", at(1)).await.expect("changed"));
+        assert!(!db.ledger.change_account("nobody", &change, "admin", at(1)).await.expect("an answer"));
+        let account = db.ledger.account_by_name("kim").await.expect("an answer").expect("an account");
+        assert_eq!((account.role, account.password_hash.as_str()), (Role::Admin, "other"));
+        assert_eq!(account.disabled_at, Some(at(1)));
+        assert!(db.ledger.change_account("kim", &AccountChange::default(), "admin", at(2)).await.expect("an answer"));
     }
 
     async fn sessions_end(db: TestDb) {
@@ -91,7 +169,7 @@ on_both! {
         assert!(db.ledger.session_by_hash(SessionKind::Access, "h1", at(99)).await.expect("an answer").is_some());
         assert!(db.ledger.session_by_hash(SessionKind::Access, "h1", at(100)).await.expect("an answer").is_none());
         assert!(db.ledger.session_by_hash(SessionKind::Refresh, "h1", at(1)).await.expect("an answer").is_none());
-        db.ledger.revoke_session(session, at(5)).await.expect("revoked");
+        db.ledger.revoke_sessions(&[session], at(5)).await.expect("revoked");
         assert!(db.ledger.session_by_hash(SessionKind::Access, "h1", at(6)).await.expect("an answer").is_none());
         assert_eq!(db.ledger.delete_expired_sessions(at(101)).await.expect("deleted"), 1);
     }

@@ -51,9 +51,18 @@ pub(crate) async fn fuse(
         actor: clinician.actor(),
         request_id: Some(request.to_string()),
     };
-    let job = state.pipeline.fuse(&order).await?;
-    let detail = json!({ "model": order.model, "values": order.values.len(), "job": job });
-    Deeds::of(&state, &clinician, &request).note_with("study.fuse", uid.as_str(), detail).await?;
+    let deeds = Deeds::of(&state, &clinician, &request);
+    let detail = json!({ "model": order.model, "values": order.values.len() });
+    let row = deeds.row("study.fuse", uid.as_str(), detail.clone());
+    let asked =
+        deeds.try_to([row], async |ledger| state.pipeline.fuse_through(&ledger, &order).await).await?;
+    let job = asked.outcome;
+    if !asked.left.is_empty() {
+        // Nothing was added: the same was asked before.
+        let mut detail = detail;
+        detail["job"] = json!(job);
+        deeds.note_with("study.fuse", uid.as_str(), detail).await?;
+    }
     let job = state.ledger.job(job).await?.ok_or_else(|| ApiError::no_such("job"))?;
     Ok((StatusCode::ACCEPTED, Json(JobView::from(job))))
 }

@@ -125,8 +125,7 @@ pub(crate) async fn upload(
     state.spool.check_space()?;
     let kind = BodyKind::of(request.headers())?;
     let upload = Upload::begin(state.clone(), clinician.actor(), address.to_string()).await?;
-    let (caller, noted) = (clinician.into_caller(), state.clone());
-    let deeds = Deeds::of(&noted, &caller, &id);
+    let caller = clinician.into_caller();
     // A task of its own: what was received whole is recorded even if the caller hangs up.
     let work = tokio::spawn(request_id::same(async move {
         let mut view = UploadView::default();
@@ -134,15 +133,18 @@ pub(crate) async fn upload(
             BodyKind::Dicom => take_one(&state, &upload, &mut view, request).await,
             BodyKind::Form => take_parts(&upload, &mut view, request).await,
         };
-        upload.end(if read.is_ok() { Ending::Released } else { Ending::Aborted }).await?;
+        let ended = upload.end(if read.is_ok() { Ending::Released } else { Ending::Aborted }).await;
+        // Also what came whole before the rest was cut off.
+        let deeds = Deeds::of(&state, &caller, &id);
+        for study in &view.study_uids {
+            deeds.note("study.upload", study.as_str()).await?;
+        }
+        ended?;
         read.map(|()| view)
     }));
     let view = work.await.map_err(ApiError::internal)??;
     if view.study_uids.is_empty() {
         return Err(nothing_usable(&view));
-    }
-    for study in &view.study_uids {
-        deeds.note("study.upload", study.as_str()).await?;
     }
     Ok((StatusCode::OK, Json(view)))
 }
