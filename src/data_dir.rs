@@ -24,6 +24,7 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "the lock goes when the file
 
 const INSTALLATION_FILE: &str = "installation-id";
 const LOCK_FILE: &str = "lock";
+const FIRST_LOGIN: &str = "first-login";
 const CALL_JOURNAL: &str = "calls.journal";
 const TEMPORARY: &str = "tmp";
 /// Bytes of a key that we make: as many as HMAC-SHA-256 takes.
@@ -84,6 +85,29 @@ impl DataDir {
     /// Images that requests bring, for as long as they last; only for who holds the lock.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.path.join(TEMPORARY)
+    }
+
+    /// Shows a text to whoever may read the folder; the one before is gone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn show_first_login(&self, text: &str) -> anyhow::Result<PathBuf> {
+        self.hide_first_login()?;
+        let file = self.path.join(FIRST_LOGIN);
+        write_new(&file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// # Errors
+    /// When it is there and cannot be deleted.
+    pub(crate) fn hide_first_login(&self) -> anyhow::Result<()> {
+        let file = self.path.join(FIRST_LOGIN);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot delete {}", file.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps every other process out until the lock is dropped.

@@ -7,6 +7,7 @@ mod data_dir;
 mod demo;
 mod exit;
 mod findings;
+mod first_login;
 mod logging;
 mod nifti;
 mod picture;

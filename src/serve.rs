@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     config::Config,
     exit::Failure,
+    first_login::Shown,
     logging,
     service::Service,
     store::{block_on_all_cores, local_offset},
@@ -16,8 +17,9 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     logging::start(&config.log)?;
     Ok(block_on_all_cores(async {
         let mut stop = StopSignal::listen()?;
+        let first_login = Some(Shown::by(&config.log));
         let service = tokio::select! {
-            started = Service::start(config, utc_offset) => started?,
+            started = Service::start(config, utc_offset, first_login) => started?,
             () = stop.received() => return Ok(()),
         };
         stop.received().await;

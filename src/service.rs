@@ -27,6 +27,7 @@ use crate::{
     anchors::Anchors,
     config::{Config, Role},
     data_dir::{DataDir, Lock},
+    first_login::{self, Shown},
     store::open_ledger,
 };
 
@@ -62,11 +63,16 @@ struct Node {
 }
 
 impl Service {
-    /// Opens and starts everything that the roles ask for. Results state their dates at `utc_offset`.
+    /// Opens and starts everything that the roles ask for. Results state their dates at `utc_offset`; where
+    /// nobody has signed in yet, a login is offered there.
     ///
     /// # Errors
     /// One sentence: what cannot be had, and what to do.
-    pub(crate) async fn start(config: Config, utc_offset: UtcOffset) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        config: Config,
+        utc_offset: UtcOffset,
+        first_login: Option<Shown>,
+    ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&config.data_dir)?;
         let lock = data_dir.lock()?;
         let temporary = api::TemporaryFolder::open(&data_dir.temporary(), config.spool.min_free_bytes.0);
@@ -118,6 +124,13 @@ impl Service {
         let mut retrainings = None;
         let http = match http {
             Some(listener) => {
+                if let Some(shown) = first_login
+                    && let Err(error) = first_login::offer(&ledger, &data_dir, shown).await
+                {
+                    // Images are taken all the same.
+                    let error: &dyn std::error::Error = error.as_ref();
+                    warn!(error, "no first login can be offered; make an account with `overread user add`");
+                }
                 let services = api::Services {
                     ledger: ledger.clone(),
                     spool: spool.clone(),

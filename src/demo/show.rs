@@ -46,7 +46,7 @@ pub(super) fn run(args: &DemoArgs, overrides: Overrides) -> Result<(), Failure> 
     logging::start_in_file(&config.log, &args.dir.join("overread.log"))?;
     Ok(block_on_all_cores(async {
         let mut stop = StopSignal::listen()?;
-        let service = Service::start(config, utc_offset).await?;
+        let service = Service::start(config, utc_offset, None).await?;
         let shown = tokio::select! {
             shown = show(args, &service, orthanc.as_ref()) => shown,
             () = stop.received() => Ok(()),

@@ -7,6 +7,7 @@ mod delivery;
 mod demo;
 mod doors;
 mod faults;
+mod first_login;
 mod fusion;
 mod hostile_http;
 mod notices;

@@ -75,6 +75,12 @@ impl Http {
     }
 
     #[track_caller]
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        self.ask("PUT", path, move |request| request.header("content-type", "application/json").body(body))
+    }
+
+    #[track_caller]
     pub fn post_bytes(&self, path: &str, content_type: &'static str, body: Vec<u8>) -> Answer {
         self.ask("POST", path, move |request| request.header("content-type", content_type).body(body))
     }
