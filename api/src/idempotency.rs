@@ -182,6 +182,7 @@ fn name_of(caller: &Caller) -> String {
             format!("account:{account}")
         }
         Who::Key(key) => format!("key:{key}"),
+        Who::Program { account } => format!("program:{account}"),
         Who::Gateway { account: None } => format!("gateway:{}", caller.name),
     }
 }

@@ -4,7 +4,7 @@
 //! answer, event, audit row or log line.
 
 use axum::{extract::State, http::StatusCode};
-use ledger::{AccountId, DicomPatient, PushToken};
+use ledger::{AccountId, DicomPatient, Ledger, PushToken};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -88,9 +88,10 @@ pub(crate) async fn set_devices(
 ) -> ApiResult<StatusCode> {
     let tokens = tokens(body.tokens)?;
     let account = account_of(&clinician)?;
-    state.ledger.set_devices(account, &tokens, state.now()).await?;
-    let detail = json!({ "devices": tokens.len() });
-    Deeds::of(&state, &clinician, &request).note_with("account.devices", &clinician.name, detail).await?;
+    let deeds = Deeds::of(&state, &clinician, &request);
+    let row = deeds.row("account.devices", &clinician.name, json!({ "devices": tokens.len() }));
+    let set = async |ledger: Ledger| ledger.set_devices(account, &tokens, state.now()).await;
+    deeds.carry_out([row], set).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -110,17 +111,20 @@ pub(crate) async fn set_recipients(
     let patient_id = tabular::patient_id(&patient_id)?;
     let (tokens, same) = (tokens(body.tokens)?, same(body.dicom)?);
     let (by, now) = (clinician.actor(), state.now());
-    state.ledger.set_patient_recipients(&patient_id, &tokens, &same, &by, now).await?;
+    let deeds = Deeds::of(&state, &clinician, &request);
     // The trail names no patient.
     let detail = json!({ "apps": tokens.len(), "dicom": same.len() });
-    Deeds::of(&state, &clinician, &request).note_with("patient.recipients", "patient", detail).await?;
+    let row = deeds.row("patient.recipients", "patient", detail);
+    let set =
+        async |ledger: Ledger| ledger.set_patient_recipients(&patient_id, &tokens, &same, &by, now).await;
+    deeds.carry_out([row], set).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn account_of(caller: &Caller) -> ApiResult<AccountId> {
     match caller.who {
         Who::Account { account, .. } | Who::Gateway { account: Some(account) } => Ok(account),
-        Who::Key(_) | Who::Gateway { account: None } => {
+        Who::Key(_) | Who::Gateway { account: None } | Who::Program { .. } => {
             Err(ApiError::because(Code::Forbidden, "devices are those of an account, not of a key"))
         }
     }
