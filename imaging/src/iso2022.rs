@@ -59,7 +59,7 @@ enum Register {
     G1,
 }
 
-const ESCAPE: u8 = 0x1b;
+pub(crate) const ESCAPE: u8 = 0x1b;
 
 impl Extensions {
     /// The state that the first of `values` starts with; the others need no declaration to
@@ -180,7 +180,9 @@ fn unextended(term: &str) -> Option<&'static Encoding> {
     match term {
         "ISO_IR 192" => Some(UTF_8),
         "GB18030" => Some(GB18030),
-        "GBK" => Some(GBK),
+        "GBK" | "GB2312" => Some(GBK),
+        // Of one byte by the table; files that say it hold Shift JIS, which has it as a part.
+        "ISO_IR 13" => Some(SHIFT_JIS),
         _ => None,
     }
 }
