@@ -81,12 +81,20 @@ impl TokenRule {
     }
 }
 
+/// What became of a user identity that did not keep its association out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Known,
+    /// Nobody looked at it.
+    NotAsked,
+}
+
 impl Identities {
     /// # Errors
     /// When somebody must be named, and nobody who may come is.
-    pub(crate) fn check(&self, identity: Option<&UserIdentity>) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, identity: Option<&UserIdentity>) -> Result<Checked, Rejection> {
         if self.users.is_empty() && self.tokens.is_none() {
-            return Ok(());
+            return Ok(Checked::NotAsked);
         }
         let known = identity.is_some_and(|identity| match identity.kind {
             IdentityKind::UsernameAndPasscode => self.users.iter().any(|user| {
@@ -98,7 +106,7 @@ impl Identities {
             }
             IdentityKind::Username | IdentityKind::Other(_) => false,
         });
-        if known { Ok(()) } else { Err(Rejection::NoReasonGiven) }
+        if known { Ok(Checked::Known) } else { Err(Rejection::NoReasonGiven) }
     }
 }
 
@@ -120,12 +128,13 @@ mod tests {
         let user = UserPasscode { name: "ct".to_owned(), passcode: "secret".to_owned() };
         let rule = Identities { users: vec![user], tokens: None };
         let passcode = |text: &[u8]| identity(IdentityKind::UsernameAndPasscode, b"ct", text);
-        assert!(rule.check(Some(&passcode(b"secret"))).is_ok());
+        assert_eq!(rule.check(Some(&passcode(b"secret"))), Ok(Checked::Known));
         assert!(rule.check(Some(&passcode(b"wrong!"))).is_err());
         assert!(rule.check(Some(&identity(IdentityKind::Username, b"ct", b""))).is_err());
         assert!(rule.check(Some(&identity(IdentityKind::JsonWebToken, b"ct", b"secret"))).is_err());
         assert!(rule.check(None).is_err());
-        assert!(Identities::default().check(None).is_ok());
+        assert_eq!(Identities::default().check(None), Ok(Checked::NotAsked));
+        assert_eq!(Identities::default().check(Some(&passcode(b"secret"))), Ok(Checked::NotAsked));
     }
 
     #[test]

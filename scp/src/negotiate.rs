@@ -1,6 +1,9 @@
 //! The answer to an association request, as a pure function of request and configuration.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use imaging::Uid;
 use spool::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
@@ -8,6 +11,7 @@ use spool::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use crate::{
     access,
     config::{CalledAe, ScpConfig},
+    identity::Checked,
     pdu::{
         APPLICATION_CONTEXT_NAME, AbstractSyntaxResult, AssociateAc, AssociateRq, ContextProposed,
         ContextResult, Rejection, RoleSelection, UserInformation,
@@ -64,7 +68,7 @@ pub(crate) fn negotiate(
         .find(|called| called.ae_title.as_str() == request.called_ae_title)
         .ok_or(Rejection::CalledAeTitleNotRecognized)?;
     access::check_peer(config, address, &request.calling_ae_title)?;
-    config.identities.check(request.user.identity.as_ref())?;
+    let checked = config.identities.check(request.user.identity.as_ref())?;
     let mut contexts = HashMap::new();
     let results = request
         .contexts
@@ -88,7 +92,7 @@ pub(crate) fn negotiate(
             called_field,
             calling_field,
             contexts: results,
-            user: user_information(config, &request.user),
+            user: user_information(config, &request.user, checked),
         },
         contexts,
         called: called.clone(),
@@ -123,7 +127,8 @@ fn service(config: &ScpConfig, abstract_syntax: &str) -> Option<Service> {
     }
 }
 
-fn user_information(config: &ScpConfig, asked: &UserInformation) -> UserInformation {
+fn user_information(config: &ScpConfig, asked: &UserInformation, checked: Checked) -> UserInformation {
+    let (mut roles, mut extended) = (HashSet::new(), HashSet::new());
     UserInformation {
         pdu_max: config.limits.pdu_bytes_max,
         implementation_class_uid: IMPLEMENTATION_CLASS_UID.to_owned(),
@@ -131,10 +136,11 @@ fn user_information(config: &ScpConfig, asked: &UserInformation) -> UserInformat
         // PS3.7 §D.3.3.3: one operation at a time, in both directions.
         asynchronous_window: asked.asynchronous_window.map(|_| (1, 1)),
         // PS3.7 §D.3.3.4: the requester stays the user of the service; but who was asked for a commitment by us
-        // reports as its provider (PS3.4 §J.3.3).
+        // reports as its provider (PS3.4 §J.3.3). A class is answered once, and only where we serve it.
         roles: asked
             .roles
             .iter()
+            .filter(|role| service(config, &role.sop_class).is_some() && roles.insert(&role.sop_class))
             .map(|role| RoleSelection {
                 sop_class: role.sop_class.clone(),
                 scu: role.scu,
@@ -145,15 +151,15 @@ fn user_information(config: &ScpConfig, asked: &UserInformation) -> UserInformat
         extended: asked
             .extended
             .iter()
-            .filter(|(class, _)| service(config, class) == Some(Service::Storage))
+            .filter(|(class, _)| service(config, class) == Some(Service::Storage) && extended.insert(class))
             .map(|(class, _)| (class.clone(), vec![2, 0, 0, 0, 0, 0]))
             .collect(),
         identity: None,
-        // PS3.7 §D.3.3.7.2: empty for names and passcodes.
+        // PS3.7 §D.3.3.7: positive only where the identity was checked; the field is empty for passcodes and tokens.
         identity_response: asked
             .identity
             .as_ref()
-            .filter(|identity| identity.wants_response)
+            .filter(|identity| identity.wants_response && checked == Checked::Known)
             .map(|_| Vec::new()),
     }
 }
@@ -161,9 +167,13 @@ fn user_information(config: &ScpConfig, asked: &UserInformation) -> UserInformat
 #[cfg(test)]
 mod tests {
     use ledger::{BootId, NodeId};
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::AeTitle;
+    use crate::{
+        AeTitle, UserPasscode,
+        pdu::{IdentityKind, PDU_HEADER_BYTES, UserIdentity},
+    };
 
     const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
 
@@ -272,5 +282,91 @@ mod tests {
         assert_eq!(user.asynchronous_window, Some((1, 1)));
         assert_eq!(user.roles, [RoleSelection { sop_class: MR.to_owned(), scu: true, scp: false }]);
         assert_eq!(user.extended.len(), 1);
+    }
+
+    #[test]
+    fn each_class_is_answered_once_however_often_it_is_asked_for() {
+        let mut asked = request(&[(MR, &["1.2.840.10008.1.2"])]);
+        let role = |class: &str| RoleSelection { sop_class: class.to_owned(), scu: true, scp: false };
+        asked.user.roles = vec![role(MR), role("1.2.3.4"), role(MR)];
+        asked.user.extended = vec![(MR.to_owned(), Vec::new()); 2113];
+        let user = decide_on(&asked).unwrap().acceptance.user;
+        assert_eq!(user.roles, [role(MR)]);
+        assert_eq!(user.extended.len(), 1);
+    }
+
+    #[test]
+    fn an_identity_that_nobody_checked_is_not_answered() {
+        let mut asked = request(&[(MR, &["1.2.840.10008.1.2"])]);
+        for kind in [IdentityKind::UsernameAndPasscode, IdentityKind::Other(3), IdentityKind::JsonWebToken] {
+            let (primary, secondary) = (b"ct1".to_vec(), b"secret".to_vec());
+            asked.user.identity = Some(UserIdentity { kind, wants_response: true, primary, secondary });
+            assert_eq!(decide_on(&asked).unwrap().acceptance.user.identity_response, None, "{kind:?}");
+        }
+        let mut config = config();
+        config.identities.users =
+            vec![UserPasscode { name: "ct1".to_owned(), passcode: "secret".to_owned() }];
+        let decide_on =
+            |asked: &AssociateRq| negotiate(&config, [127, 0, 0, 1].into(), asked, ([0; 16], [0; 16]));
+        assert!(decide_on(&asked).is_err(), "a token that nobody can check");
+        let response = |asked: &AssociateRq| decide_on(asked).unwrap().acceptance.user.identity_response;
+        let identity = asked.user.identity.as_mut().unwrap();
+        identity.kind = IdentityKind::UsernameAndPasscode;
+        assert_eq!(response(&asked), Some(Vec::new()));
+        asked.user.identity.as_mut().unwrap().wants_response = false;
+        assert_eq!(response(&asked), None);
+    }
+
+    fn any_class() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(MR.to_owned()),
+            Just(sop_class::VERIFICATION.to_owned()),
+            "1\\.2\\.840\\.10008\\.5\\.1\\.4\\.1\\.1\\.[1-9]{1,2}",
+            "[0-9.]{0,300}",
+        ]
+    }
+
+    fn any_user() -> impl Strategy<Value = UserInformation> {
+        let role = (any_class(), any::<bool>(), any::<bool>())
+            .prop_map(|(sop_class, scu, scp)| RoleSelection { sop_class, scu, scp });
+        let extended = (any_class(), proptest::collection::vec(any::<u8>(), 0..8));
+        let (roles, extended) =
+            (proptest::collection::vec(role, 0..40), proptest::collection::vec(extended, 0..40));
+        (any::<u32>(), any::<Option<(u16, u16)>>(), roles, extended, 0..100_usize).prop_map(
+            |(pdu_max, asynchronous_window, roles, extended, repeats)| UserInformation {
+                pdu_max,
+                asynchronous_window,
+                roles: std::iter::repeat_n(roles, repeats).flatten().collect(),
+                extended: std::iter::repeat_n(extended, repeats).flatten().collect(),
+                ..UserInformation::default()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_answer_can_be_sent_and_reads_back(
+            classes in proptest::collection::vec((any_class(), any_class()), 0..128),
+            user in any_user(),
+            extra in 0..2000_u32,
+        ) {
+            let mut config = config();
+            // More classes than the answers to all of them would fit.
+            config.extra_sop_classes = (0..extra).map(|number| format!("1.2.3.{number}").parse().unwrap()).collect();
+            let contexts: Vec<_> = classes.iter().map(|(class, syntax)| (class.as_str(), [syntax.as_str()])).collect();
+            let contexts: Vec<_> = contexts.iter().map(|(class, syntaxes)| (*class, &syntaxes[..])).collect();
+            let mut asked = request(&contexts);
+            asked.user = user;
+            asked.user.extended.extend((0..extra).map(|number| (format!("1.2.3.{number}"), Vec::new())));
+            let agreed = negotiate(&config, [127, 0, 0, 1].into(), &asked, ([b' '; 16], [b' '; 16])).unwrap();
+            let bytes = agreed.acceptance.encode();
+            let read = AssociateAc::decode(&bytes[PDU_HEADER_BYTES..]).unwrap();
+            prop_assert_eq!(read.contexts, agreed.acceptance.contexts);
+            prop_assert_eq!(read.user.pdu_max, agreed.acceptance.user.pdu_max);
+            let answered: HashSet<_> = agreed.acceptance.user.extended.iter().collect();
+            prop_assert!(read.user.extended.iter().all(|one| answered.contains(one)));
+            prop_assert!(read.user.roles.iter().all(|role| agreed.acceptance.user.roles.contains(role)));
+        }
     }
 }

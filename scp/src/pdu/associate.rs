@@ -21,6 +21,8 @@ const IMPLEMENTATION_VERSION_NAME: u8 = 0x55;
 const SOP_CLASS_EXTENDED_NEGOTIATION: u8 = 0x56;
 const USER_IDENTITY_RQ: u8 = 0x58;
 const USER_IDENTITY_AC: u8 = 0x59;
+/// Type, reserved byte, length.
+const ITEM_HEADER_BYTES: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AssociateRq {
@@ -275,6 +277,7 @@ impl UserInformation {
         Ok(user)
     }
 
+    /// What the peer must know comes first: sub-items beyond the length that the item can have are left out.
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_item(&mut out, MAXIMUM_LENGTH, &self.pdu_max.to_be_bytes());
@@ -283,19 +286,7 @@ impl UserInformation {
             let window = [invoked.to_be_bytes(), performed.to_be_bytes()].concat();
             put_item(&mut out, ASYNCHRONOUS_OPERATIONS_WINDOW, &window);
         }
-        for role in &self.roles {
-            let mut item = Vec::new();
-            put_field(&mut item, role.sop_class.as_bytes());
-            item.extend_from_slice(&[u8::from(role.scu), u8::from(role.scp)]);
-            put_item(&mut out, ROLE_SELECTION, &item);
-        }
         put_item(&mut out, IMPLEMENTATION_VERSION_NAME, self.implementation_version_name.as_bytes());
-        for (sop_class, information) in &self.extended {
-            let mut item = Vec::new();
-            put_field(&mut item, sop_class.as_bytes());
-            item.extend_from_slice(information);
-            put_item(&mut out, SOP_CLASS_EXTENDED_NEGOTIATION, &item);
-        }
         if let Some(identity) = &self.identity {
             put_item(&mut out, USER_IDENTITY_RQ, &identity.encode());
         }
@@ -303,6 +294,18 @@ impl UserInformation {
             let mut item = Vec::new();
             put_field(&mut item, response);
             put_item(&mut out, USER_IDENTITY_AC, &item);
+        }
+        for role in &self.roles {
+            let mut item = Vec::new();
+            put_field(&mut item, role.sop_class.as_bytes());
+            item.extend_from_slice(&[u8::from(role.scu), u8::from(role.scp)]);
+            put_item_that_fits(&mut out, ROLE_SELECTION, &item);
+        }
+        for (sop_class, information) in &self.extended {
+            let mut item = Vec::new();
+            put_field(&mut item, sop_class.as_bytes());
+            item.extend_from_slice(information);
+            put_item_that_fits(&mut out, SOP_CLASS_EXTENDED_NEGOTIATION, &item);
         }
         out
     }
@@ -349,10 +352,19 @@ fn check_ids(ids: impl Iterator<Item = u8>) -> Result<(), BadPdu> {
     Ok(())
 }
 
+/// What is longer than its length can say is cut; nothing that a peer asks may end the thread that answers it.
 fn put_field(out: &mut Vec<u8>, value: &[u8]) {
-    let length = u16::try_from(value.len()).expect("fields of ours are short");
+    let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(value);
+    out.extend_from_slice(&value[..usize::from(length)]);
+}
+
+/// Leaves out what would make `out` longer than the item around it can be; an answer that is missing is the default
+/// (PS3.7 §D.3.3.4, §D.3.3.5).
+fn put_item_that_fits(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
+    if out.len() + ITEM_HEADER_BYTES + content.len() <= usize::from(u16::MAX) {
+        put_item(out, kind, content);
+    }
 }
 
 fn put_item(out: &mut Vec<u8>, kind: u8, content: &[u8]) {

@@ -7,6 +7,7 @@ mod abuse;
 mod answers;
 mod conformance;
 mod faults;
+mod negotiation;
 mod peers;
 mod reconcile;
 mod rows;

@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, SocketType};
 
 pub(crate) const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
 pub(crate) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
@@ -15,7 +17,7 @@ pub(crate) struct Raw {
     pub(crate) pdu_max: usize,
 }
 
-fn item(kind: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn item(kind: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, 0];
     out.extend_from_slice(&u16::try_from(content.len()).unwrap().to_be_bytes());
     out.extend_from_slice(content);
@@ -30,6 +32,16 @@ pub(crate) fn pdu(kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn associate_rq(called: &str, sop_class: &str, transfer_syntax: &str) -> Vec<u8> {
+    associate_rq_with(called, sop_class, transfer_syntax, &[])
+}
+
+/// With further items of user information, as [`item`] makes them.
+pub(crate) fn associate_rq_with(
+    called: &str,
+    sop_class: &str,
+    transfer_syntax: &str,
+    user: &[u8],
+) -> Vec<u8> {
     let mut content = vec![0, 1, 0, 0];
     content.extend_from_slice(format!("{called:16}{:16}", "RAW").as_bytes());
     content.extend_from_slice(&[0; 32]);
@@ -37,12 +49,12 @@ pub(crate) fn associate_rq(called: &str, sop_class: &str, transfer_syntax: &str)
     let context =
         [vec![1, 0, 0, 0], item(0x30, sop_class.as_bytes()), item(0x40, transfer_syntax.as_bytes())].concat();
     content.extend(item(0x20, &context));
-    let user = [item(0x51, &65536_u32.to_be_bytes()), item(0x52, b"1.2.3")].concat();
+    let user = [&item(0x51, &65536_u32.to_be_bytes())[..], &item(0x52, b"1.2.3"), user].concat();
     content.extend(item(0x50, &user));
     pdu(1, &content)
 }
 
-fn element(number: u16, value: &[u8]) -> Vec<u8> {
+pub(crate) fn element(number: u16, value: &[u8]) -> Vec<u8> {
     let mut value = value.to_vec();
     value.resize(value.len().next_multiple_of(2), 0);
     let mut out = vec![0, 0];
@@ -53,15 +65,19 @@ fn element(number: u16, value: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn store_rq(message: u16, sop_class: &str, sop_instance: &str) -> Vec<u8> {
-    let body = [
+    command(&[
         element(0x0002, sop_class.as_bytes()),
         element(0x0100, &1_u16.to_le_bytes()),
         element(0x0110, &message.to_le_bytes()),
         element(0x0700, &[0, 0]),
         element(0x0800, &1_u16.to_le_bytes()),
         element(0x1000, sop_instance.as_bytes()),
-    ]
-    .concat();
+    ])
+}
+
+/// A command set of these elements, with its group length.
+pub(crate) fn command(elements: &[Vec<u8>]) -> Vec<u8> {
+    let body = elements.concat();
     [element(0, &u32::try_from(body.len()).unwrap().to_le_bytes()), body].concat()
 }
 
@@ -94,7 +110,18 @@ pub(crate) fn store_message(
 
 impl Raw {
     pub(crate) fn connect(address: &str) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// From an address of our choice, so that the listener takes us for another peer.
+    pub(crate) fn connect_from(source: Ipv4Addr, address: &str) -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
+        rustix::net::connect(&socket, &address.parse::<SocketAddrV4>().unwrap()).unwrap();
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { socket, next_message: 1, pdu_max: 16384 }
@@ -102,11 +129,22 @@ impl Raw {
 
     #[track_caller]
     pub(crate) fn associate(address: &str, sop_class: &str, transfer_syntax: &str) -> Self {
-        let mut raw = Self::connect(address);
-        raw.send(&associate_rq("OVERREAD", sop_class, transfer_syntax));
-        let (kind, content) = raw.receive().unwrap();
+        Self::connect(address).associated(sop_class, transfer_syntax)
+    }
+
+    #[track_caller]
+    pub(crate) fn associated(mut self, sop_class: &str, transfer_syntax: &str) -> Self {
+        self.send(&associate_rq("OVERREAD", sop_class, transfer_syntax));
+        let (kind, content) = self.receive().unwrap();
         assert_eq!(kind, 2, "the association was not accepted: {content:?}");
-        raw
+        self
+    }
+
+    /// All that still comes, until the listener closes the connection.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.socket.read_to_end(&mut bytes).unwrap();
+        bytes
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
