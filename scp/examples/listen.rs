@@ -4,11 +4,12 @@
 //!         [--durability power|process] [--min-free-bytes N] [--commitment-peer TITLE@HOST:PORT]
 //!         [--tls-listen A --tls-cert F --tls-key F [--tls-ca F [--tls-client optional]]]
 //!         [--same-uid replace] [--user NAME:PASSCODE]
-//!         [--token-key FILE] [--journal-bytes N]
+//!         [--token-key FILE] [--journal-bytes N] [--associations-max N] [--associations-per-peer-max N]
+//!         [--dataset-bytes-max N] [--artim-ms N] [--pdu-ms N] [--message-ms N] [--idle-ms N] [--write-ms N]
 //!
 //! SIGTERM or Ctrl-C end it in order. Port 0 picks a free one; `DIR/ports` tells which.
 
-use std::{collections::HashMap, error::Error, fs, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, error::Error, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use ledger::{BootId, Ledger, NodeId};
 use scp::{
@@ -36,6 +37,18 @@ impl Arguments {
 
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    fn number<N: std::str::FromStr<Err: Error + Send + Sync + 'static>>(
+        &self,
+        name: &str,
+        default: N,
+    ) -> Result<N, Failure> {
+        Ok(self.get(name).map(str::parse).transpose()?.unwrap_or(default))
+    }
+
+    fn duration(&self, name: &str, default: Duration) -> Result<Duration, Failure> {
+        Ok(self.get(name).map(str::parse).transpose()?.map_or(default, Duration::from_millis))
     }
 }
 
@@ -96,8 +109,21 @@ fn config(arguments: &Arguments) -> Result<ScpConfig, Failure> {
     let title = AeTitle::parse(arguments.get("aet").unwrap_or("OVERREAD"))?;
     let listen = arguments.get("listen").unwrap_or("127.0.0.1:0").parse()?;
     let mut config = ScpConfig::new(listen, title, NodeId::new("listen"), boot()?);
-    config.limits = Limits { associations_max: 200, associations_per_peer_max: 200, ..Limits::default() };
-    config.timeouts = Timeouts::default();
+    config.limits = Limits {
+        associations_max: arguments.number("associations-max", 200)?,
+        associations_per_peer_max: arguments.number("associations-per-peer-max", 200)?,
+        dataset_bytes_max: arguments.number("dataset-bytes-max", Limits::default().dataset_bytes_max)?,
+        ..Limits::default()
+    };
+    let usual = Timeouts::default();
+    config.timeouts = Timeouts {
+        artim: arguments.duration("artim-ms", usual.artim)?,
+        pdu: arguments.duration("pdu-ms", usual.pdu)?,
+        message: arguments.duration("message-ms", usual.message)?,
+        idle: arguments.duration("idle-ms", usual.idle)?,
+        write: arguments.duration("write-ms", usual.write)?,
+        ..usual
+    };
     if let Some(listen) = arguments.get("tls-listen") {
         config.tls = Some(TlsConfig {
             listen: listen.parse()?,

@@ -1,4 +1,4 @@
-//! Who may open an association, and how many at once.
+//! Who may open an association, and how many connections and associations there are at once.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{Limits, PeerRule, ScpConfig},
+    config::{PeerRule, ScpConfig},
     pdu::Rejection,
 };
 
@@ -27,20 +27,28 @@ pub(crate) fn check_peer(
     if allowed { Ok(()) } else { Err(Rejection::CallingAeTitleNotRecognized) }
 }
 
+/// Whether an association of some title could come from `address`; if none can, its bytes need not be read.
+pub(crate) fn could_come(config: &ScpConfig, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    config.allow_any
+        || address.is_loopback()
+        || config.allow.iter().any(|rule| rule.address.is_none_or(|network| network.contains(&address)))
+}
+
 fn matches(rule: &PeerRule, address: IpAddr, calling_ae_title: &str) -> bool {
     rule.ae_title.as_ref().is_none_or(|title| title.as_str() == calling_ae_title)
         && rule.address.is_none_or(|network| network.contains(&address))
 }
 
-/// The associations that are open, in all and for each peer.
+/// The associations, or the connections, that are open, in all and for each peer.
 #[derive(Debug)]
 pub(crate) struct Census {
-    associations_max: usize,
+    all_max: usize,
     per_peer_max: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One counted association, until it is dropped.
+/// One that is counted, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     census: Arc<Census>,
@@ -48,12 +56,12 @@ pub(crate) struct Seat {
 }
 
 impl Census {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            associations_max: limits.associations_max,
-            per_peer_max: limits.associations_per_peer_max,
-            open: Mutex::default(),
-        }
+    pub(crate) fn new(all_max: usize, per_peer_max: usize) -> Self {
+        Self { all_max, per_peer_max, open: Mutex::default() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
     /// # Errors
@@ -61,7 +69,7 @@ impl Census {
     pub(crate) fn take_seat(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Rejection> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = open.get(&peer).copied().unwrap_or(0);
-        if of_peer >= self.per_peer_max || open.values().sum::<usize>() >= self.associations_max {
+        if of_peer >= self.per_peer_max || open.values().sum::<usize>() >= self.all_max {
             return Err(Rejection::LocalLimitExceeded);
         }
         open.insert(peer, of_peer + 1);
@@ -114,9 +122,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_no_rule_lets_in_is_known_before_it_says_a_title() {
+        let rule = |title: Option<&str>, address: Option<&str>| PeerRule {
+            ae_title: title.map(|title| AeTitle::parse(title).unwrap()),
+            address: address.map(|address| address.parse().unwrap()),
+        };
+        let could_come =
+            |config: &ScpConfig, address: &str| super::could_come(config, address.parse().unwrap());
+        let by_address = config(vec![rule(Some("CT1"), Some("10.1.0.0/16"))]);
+        assert!(could_come(&by_address, "10.1.2.3") && could_come(&by_address, "::ffff:10.1.2.3"));
+        assert!(could_come(&by_address, "127.0.0.1"));
+        assert!(!could_come(&by_address, "10.9.2.3"));
+        let by_title = config(vec![rule(Some("CT1"), None)]);
+        assert!(could_come(&by_title, "10.9.2.3"));
+        let anybody = ScpConfig { allow_any: true, ..config(Vec::new()) };
+        assert!(could_come(&anybody, "10.9.2.3"));
+    }
+
+    #[test]
     fn seats_come_free_again() {
-        let limits = Limits { associations_max: 3, associations_per_peer_max: 2, ..Limits::default() };
-        let census = Arc::new(Census::new(&limits));
+        let census = Arc::new(Census::new(3, 2));
         let (one, two): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let first = census.take_seat(one).unwrap();
         let _second = census.take_seat(one).unwrap();

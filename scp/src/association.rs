@@ -58,6 +58,8 @@ impl AssociationError {
     fn abort(&self) -> Option<Abort> {
         match self {
             Self::Rejected(_) | Self::Aborted | Self::Wire(WireError::Closed | WireError::Io(_)) => None,
+            // PS3.8 §9.2.3, AA-2: whoever never sent a request is not waited for a second time.
+            Self::Wire(WireError::TimedOut(Wait::Association)) => None,
             Self::Wire(WireError::ShuttingDown) => Some(Abort::ServiceUser),
             Self::Wire(WireError::TimedOut(_)) => Some(Abort::ReasonNotSpecified),
             Self::Protocol(_) => Some(Abort::UnexpectedPdu),

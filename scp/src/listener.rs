@@ -3,10 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -17,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Census,
+    access::{self, Census, Seat},
     association::{self, Shared},
     commitment::{self, Commitments, Owed},
     config::{ScpConfig, TlsConfig},
@@ -28,8 +25,11 @@ use crate::{
 
 /// Stack of an association's thread; nothing on it is large.
 const STACK_BYTES: usize = 512 << 10;
-/// Connections beyond the associations' limit that are served so far as to be refused properly.
-const REFUSABLE: usize = 32;
+/// Connections of one address beyond its associations' limit that are served so far as to be refused properly.
+/// Whoever says nothing holds no more than that: its address has no room left, all others have.
+const REFUSABLE_PER_PEER: usize = 8;
+/// The same in all; much more than one address can hold, so that it takes many to keep the others out.
+const REFUSABLE: usize = 256;
 
 /// Why the listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -119,24 +119,30 @@ impl Listener {
                 peers: Arc::new(config.commitment_peers.clone()),
                 own_title: config.called[0].ae_title.clone(),
             },
-            census: Arc::new(Census::new(&config.limits)),
+            census: Arc::new(Census::new(
+                config.limits.associations_max,
+                config.limits.associations_per_peer_max,
+            )),
             config,
             spool,
             intake,
             shutdown: shutdown.clone(),
         });
-        let threads = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(Census::new(
+            shared.config.limits.associations_max.saturating_add(REFUSABLE),
+            shared.config.limits.associations_per_peer_max.saturating_add(REFUSABLE_PER_PEER),
+        ));
         let doors = [Some((plain, None)), tls.map(|(listener, acceptor)| (listener, Some(acceptor)))];
         let mut accepting = tokio::task::JoinSet::new();
         for (listener, acceptor) in doors.into_iter().flatten() {
-            let door = Door { acceptor, shared: shared.clone(), threads: threads.clone() };
+            let door = Door { acceptor, shared: shared.clone(), connections: connections.clone() };
             let listener = tokio::net::TcpListener::from_std(listener)?;
             accepting.spawn(door.accept_all(listener, shutdown.clone()));
         }
         accepting.spawn(commitment::deliver_all(shared.commitments.clone(), shutdown.clone()));
         while accepting.join_next().await.is_some() {}
         drop(shared); // with the last association the last sender of the intake queue goes
-        finish(&threads, writing, grace).await;
+        finish(&connections, writing, grace).await;
         Ok(())
     }
 }
@@ -146,16 +152,15 @@ async fn write(queue: Queue, ledger: Ledger, spool: Spool, wake: Wake) {
 }
 
 /// Waits for threads and writer, but not for ever.
-async fn finish(threads: &AtomicUsize, writing: tokio::task::JoinHandle<()>, grace: Duration) {
+async fn finish(connections: &Census, writing: tokio::task::JoinHandle<()>, grace: Duration) {
     let all = async {
         if let Err(error) = writing.await {
             tracing::error!(error = %error, "the intake writer ended early");
         }
     };
     if tokio::time::timeout(grace, all).await.is_err() {
-        let threads = threads.load(Ordering::Acquire);
         tracing::warn!(
-            threads,
+            connections = connections.count(),
             "associations or ledger did not finish in time; the journal has what is not recorded"
         );
     }
@@ -178,7 +183,8 @@ fn bind_tls(config: &TlsConfig) -> Result<(TcpListener, Arc<Acceptor>), BindErro
 struct Door {
     acceptor: Option<Arc<Acceptor>>,
     shared: Arc<Shared>,
-    threads: Arc<AtomicUsize>,
+    /// From the accepted socket to its close, whatever becomes of it.
+    connections: Arc<Census>,
 }
 
 impl Door {
@@ -201,16 +207,14 @@ impl Door {
     }
 
     fn serve(&self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let most = self.shared.config.limits.associations_max + REFUSABLE;
-        if self.threads.load(Ordering::Acquire) >= most {
+        let Some(seat) = self.admit(peer) else {
             metrics::counter!("overread_connections_dropped_total").increment(1);
             return Ok(()); // not even a refusal: the socket closes here
-        }
+        };
         socket.set_nonblocking(false)?;
-        let present = Present::new(&self.threads);
         let door = self.clone();
         thread::Builder::new().name("association".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            let _present = present;
+            let _seat = seat;
             match door.wire(socket) {
                 Ok(wire) => association::serve(wire, peer, &door.shared),
                 Err(error) => {
@@ -219,6 +223,14 @@ impl Door {
             }
         })?;
         Ok(())
+    }
+
+    fn admit(&self, peer: SocketAddr) -> Option<Seat> {
+        if !access::could_come(&self.shared.config, peer.ip()) {
+            tracing::warn!(peer = %peer, "a connection was closed: no rule lets anybody in from there");
+            return None;
+        }
+        self.connections.take_seat(peer.ip()).ok()
     }
 
     fn wire(&self, socket: TcpStream) -> io::Result<Wire> {
@@ -230,21 +242,5 @@ impl Door {
                 Wire::tls(socket, stream, timeout, shutdown)
             }
         }
-    }
-}
-
-/// Counts a thread for as long as it lives.
-struct Present(Arc<AtomicUsize>);
-
-impl Present {
-    fn new(threads: &Arc<AtomicUsize>) -> Self {
-        threads.fetch_add(1, Ordering::AcqRel);
-        Self(threads.clone())
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -7,6 +7,7 @@ mod abuse;
 mod answers;
 mod conformance;
 mod faults;
+mod limits;
 mod negotiation;
 mod peers;
 mod reconcile;

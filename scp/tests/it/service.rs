@@ -74,8 +74,17 @@ impl Service {
 
     /// Ends in order, so that everything is in the ledger.
     pub(crate) fn stop(&mut self) {
+        self.terminate();
+        self.wait_for_end();
+    }
+
+    /// SIGTERM, and nothing waited for.
+    pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn wait_for_end(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
