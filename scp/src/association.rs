@@ -174,17 +174,14 @@ impl Association<'_> {
     fn serve_messages(&mut self) -> Result<(), AssociationError> {
         loop {
             let timeouts = &self.shared.config.timeouts;
-            let (idle, rest) = match &self.message {
-                Message::None => (
-                    Deadline::after(timeouts.idle, Wait::Message),
-                    Deadline::after(timeouts.pdu, Wait::RestOfPdu),
-                ),
-                Message::Command { deadline, .. } | Message::DataSet { deadline, .. } => {
-                    let pdu = Deadline::after(timeouts.pdu, Wait::RestOfPdu).or(*deadline);
-                    (pdu, pdu)
-                }
-            };
-            let (kind, length) = self.wire.next_pdu(idle, rest)?;
+            if matches!(self.message, Message::None) {
+                self.wire.wait_for_pdu(Deadline::after(timeouts.idle, Wait::Message))?;
+            }
+            let pdu = Deadline::after(timeouts.pdu, Wait::RestOfPdu);
+            let (kind, length) = self.wire.pdu_header(match &self.message {
+                Message::None => pdu,
+                Message::Command { deadline, .. } | Message::DataSet { deadline, .. } => pdu.or(*deadline),
+            })?;
             // The time that was spent waiting for the header does not count for the content.
             let rest = Deadline::after(timeouts.pdu, Wait::RestOfPdu);
             match PduType::decode(kind) {

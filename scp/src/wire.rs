@@ -139,10 +139,21 @@ impl Wire {
 
     /// Waits for a PDU: its type byte and length. The service may end while nothing has come.
     pub(crate) fn next_pdu(&mut self, idle: Deadline, rest: Deadline) -> Result<(u8, u32), WireError> {
+        self.wait_for_pdu(idle)?;
+        self.pdu_header(rest)
+    }
+
+    /// Waits for the first byte of a PDU. The service may end meanwhile.
+    pub(crate) fn wait_for_pdu(&mut self, idle: Deadline) -> Result<(), WireError> {
         if self.start == self.end {
             self.fill(idle, Interrupt::ByShutdown)?;
         }
-        let header: [u8; PDU_HEADER_BYTES] = self.header(rest)?;
+        Ok(())
+    }
+
+    /// Type byte and length of a PDU that is on its way: the end of the service does not break off what was begun.
+    pub(crate) fn pdu_header(&mut self, deadline: Deadline) -> Result<(u8, u32), WireError> {
+        let header: [u8; PDU_HEADER_BYTES] = self.header(deadline)?;
         Ok((header[0], u32::from_be_bytes([header[2], header[3], header[4], header[5]])))
     }
 

@@ -135,3 +135,24 @@ fn silent_connections_of_one_address_keep_no_other_address_out() {
         peer.receive().is_ok_and(|(kind, _)| kind == 2)
     });
 }
+
+#[test]
+fn a_message_that_is_under_way_at_the_end_of_the_service_is_kept() {
+    let mut service = service();
+    let mut sender = Raw::associate(&service.address(), MR, EXPLICIT);
+    let mut idle = Raw::associate(&service.address(), MR, EXPLICIT);
+    let dataset = dataset("1.2.3.4", 100_000);
+    let (first, second) = dataset.split_at(50_000);
+    sender.send(&[p_data(3, &store_rq(1, MR, "1.2.3.4")), p_data(0, first)].concat());
+    std::thread::sleep(Duration::from_millis(500)); // until the listener has begun with it
+    service.terminate();
+    let abort = [7, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    assert_eq!(idle.rest(), abort, "whoever is between messages is told at once");
+    std::thread::sleep(Duration::from_millis(500)); // longer than a listener's thread sleeps
+    sender.send(&p_data(2, second));
+    assert_eq!(sender.status().unwrap(), 0);
+    assert_eq!(sender.rest(), abort, "then the association ends");
+    service.wait_for_end();
+    assert_eq!(service.stored().len(), 1);
+    assert_eq!(service.ledger("select count(*) from instance").trim(), "1");
+}
