@@ -14,5 +14,6 @@ mod reconcile;
 mod rows;
 mod sending;
 mod service;
+mod statuses;
 mod tls;
 mod wire;
