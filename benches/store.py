@@ -287,7 +287,7 @@ def main():
     parser.add_argument("--scratch", help="where receivers write: the disk that is measured")
     parser.add_argument("--dicom-rs", default=str(ROOT / ".tools/bin/dicom-storescp"), help="the storescp of dicom-rs")
     parser.add_argument("--no-orthanc", action="store_true")
-    parser.add_argument("--check", action="store_true", help="fail when a bar is missed")
+    parser.add_argument("--strict", "--check", action="store_true", help="exit with 1 when a bar is missed")
     options = parser.parse_args()
     options.scratch = tempfile.mkdtemp(dir=options.scratch)
     leave_nothing_behind(options.scratch)
@@ -297,7 +297,7 @@ def main():
         missed = compare(options)
     finally:
         shutil.rmtree(options.scratch)
-    if missed and options.check:
+    if missed and options.strict:
         sys.exit(f"missed: {', '.join(missed)}")
 
 
