@@ -96,8 +96,22 @@ pub(crate) struct Dicom {
     pub(crate) commitment: Vec<CommitmentPeer>,
     pub(crate) associations_max: u32,
     pub(crate) associations_per_peer_max: u32,
+    pub(crate) pdu_bytes_max: ByteSize,
+    pub(crate) dataset_bytes_max: ByteSize,
+    pub(crate) timeouts: DicomTimeouts,
     #[serde(default)]
     pub(crate) tls: DicomTls,
+}
+
+/// How long senders are waited for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DicomTimeouts {
+    pub(crate) artim_seconds: std::num::NonZeroU32,
+    pub(crate) pdu_seconds: std::num::NonZeroU32,
+    pub(crate) message_seconds: std::num::NonZeroU32,
+    pub(crate) idle_seconds: std::num::NonZeroU32,
+    pub(crate) write_seconds: std::num::NonZeroU32,
 }
 
 /// Another title that we answer to.

@@ -89,7 +89,8 @@ pub enum ClientCertificates {
     Required(PathBuf),
 }
 
-#[derive(Debug, Clone)]
+/// What is not said otherwise is as the product's configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub associations_max: usize,
     pub associations_per_peer_max: usize,
@@ -104,8 +105,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            associations_max: 100,
-            associations_per_peer_max: 50,
+            associations_max: 64,
+            associations_per_peer_max: 32,
             pdu_bytes_max: 256 << 10,
             dataset_bytes_max: 16 << 30,
             unrecorded_max: 1024,
@@ -113,7 +114,8 @@ impl Default for Limits {
     }
 }
 
-#[derive(Debug, Clone)]
+/// As for [`Limits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the connection to the whole association request, and for the peer to close at the end (PS3.8 §9.1.5).
     pub artim: Duration,
@@ -137,7 +139,7 @@ impl Default for Timeouts {
             message: Duration::from_secs(3600),
             idle: Duration::from_secs(600),
             write: Duration::from_secs(60),
-            grace: Duration::from_secs(10),
+            grace: Duration::from_secs(20),
         }
     }
 }

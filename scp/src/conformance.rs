@@ -91,24 +91,26 @@ fn rejections() -> String {
 fn limits() -> String {
     let (limits, timeouts) = (Limits::default(), Timeouts::default());
     let seconds = |duration: std::time::Duration| format!("{} s", duration.as_secs());
-    table(
-        ["parameter", "default"],
-        [
-            ["associations at once".to_owned(), limits.associations_max.to_string()],
-            [
-                "associations at once from one address".to_owned(),
-                limits.associations_per_peer_max.to_string(),
-            ],
-            ["longest PDU received".to_owned(), format!("{} bytes", limits.pdu_bytes_max)],
-            [
-                "longest data set of one instance".to_owned(),
-                format!("{} GiB", limits.dataset_bytes_max >> 30),
-            ],
-            ["ARTIM timer".to_owned(), seconds(timeouts.artim)],
-            ["for the rest of a PDU".to_owned(), seconds(timeouts.pdu)],
-            ["for a whole message".to_owned(), seconds(timeouts.message)],
-            ["between messages".to_owned(), seconds(timeouts.idle)],
-            ["for the peer to take what is sent".to_owned(), seconds(timeouts.write)],
-        ],
-    )
+    let rows = [
+        ("associations at once", limits.associations_max.to_string(), "dicom.associations_max"),
+        (
+            "associations at once from one address",
+            limits.associations_per_peer_max.to_string(),
+            "dicom.associations_per_peer_max",
+        ),
+        ("longest PDU received", format!("{} bytes", limits.pdu_bytes_max), "dicom.pdu_bytes_max"),
+        (
+            "longest data set of one instance",
+            format!("{} GiB", limits.dataset_bytes_max >> 30),
+            "dicom.dataset_bytes_max",
+        ),
+        ("ARTIM timer", seconds(timeouts.artim), "dicom.timeouts.artim_seconds"),
+        ("for the rest of a PDU", seconds(timeouts.pdu), "dicom.timeouts.pdu_seconds"),
+        ("for a whole message", seconds(timeouts.message), "dicom.timeouts.message_seconds"),
+        ("between messages", seconds(timeouts.idle), "dicom.timeouts.idle_seconds"),
+        ("for the peer to take what is sent", seconds(timeouts.write), "dicom.timeouts.write_seconds"),
+        ("for messages under way when the service ends", seconds(timeouts.grace), "limits.shutdown_seconds"),
+    ];
+    let rows = rows.map(|(what, default, key)| [what.to_owned(), default, format!("`{key}`")]);
+    table(["parameter", "default", "setting"], rows)
 }

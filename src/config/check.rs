@@ -236,6 +236,15 @@ fn dicom(config: &Config) -> Result<(), ConfigError> {
             return Err(ConfigError::key(key, "is 0; expected at least 1"));
         }
     }
+    // Every peer must be able to send a command in one PDU; the length of one has 32 bits.
+    if !(4 << 10..=1 << 30).contains(&dicom.pdu_bytes_max.0) {
+        let problem = format!("is {}; expected 4KiB to 1GiB", dicom.pdu_bytes_max);
+        return Err(ConfigError::key("dicom.pdu_bytes_max", problem));
+    }
+    if dicom.dataset_bytes_max.0 < 1 << 20 {
+        let problem = format!("is {}; expected at least 1MiB", dicom.dataset_bytes_max);
+        return Err(ConfigError::key("dicom.dataset_bytes_max", problem));
+    }
     Ok(())
 }
 

@@ -90,9 +90,8 @@ pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
         let title = ae_title(&peer.ae_title)?;
         scp.commitment_peers.push(CommitmentPeer { ae_title: title, address: peer.address.clone() });
     }
-    scp.limits.associations_max = dicom.associations_max as usize;
-    scp.limits.associations_per_peer_max = dicom.associations_per_peer_max as usize;
-    scp.timeouts.grace = Duration::from_secs(config.limits.shutdown_seconds.into());
+    scp.limits = scp_limits(config);
+    scp.timeouts = scp_timeouts(config);
     if let (Some(listen), Some(cert), Some(key)) = (dicom.tls.listen, &dicom.tls.cert, &dicom.tls.key) {
         let client = match &dicom.tls.client_ca {
             Some(authorities) if dicom.tls.client_optional => {
@@ -104,6 +103,30 @@ pub(super) fn scp(config: &Config, node: &Node) -> anyhow::Result<ScpConfig> {
         scp.tls = Some(scp::TlsConfig { listen, cert: cert.clone(), key: key.clone(), client });
     }
     Ok(scp)
+}
+
+fn scp_limits(config: &Config) -> scp::Limits {
+    let dicom = &config.dicom;
+    scp::Limits {
+        associations_max: dicom.associations_max as usize,
+        associations_per_peer_max: dicom.associations_per_peer_max as usize,
+        pdu_bytes_max: u32::try_from(dicom.pdu_bytes_max.0).unwrap_or(u32::MAX),
+        dataset_bytes_max: dicom.dataset_bytes_max.0,
+        ..scp::Limits::default()
+    }
+}
+
+fn scp_timeouts(config: &Config) -> scp::Timeouts {
+    let timeouts = &config.dicom.timeouts;
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    scp::Timeouts {
+        artim: seconds(timeouts.artim_seconds.get()),
+        pdu: seconds(timeouts.pdu_seconds.get()),
+        message: seconds(timeouts.message_seconds.get()),
+        idle: seconds(timeouts.idle_seconds.get()),
+        write: seconds(timeouts.write_seconds.get()),
+        grace: seconds(config.limits.shutdown_seconds),
+    }
 }
 
 fn peer_rule(allow: &config::Allow) -> anyhow::Result<PeerRule> {
@@ -375,6 +398,42 @@ fn polling_worker(worker: &config::PollingWorker) -> anyhow::Result<api::Polling
 mod tests {
     use super::*;
     use crate::config::{ConfigFile, Overrides, load};
+
+    fn with(set: &[(&str, &str)]) -> Config {
+        let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        load(&Overrides { file: ConfigFile::Nothing, set }).unwrap()
+    }
+
+    /// From which the conformance statement is written.
+    #[test]
+    fn the_listeners_own_defaults_are_those_of_the_configuration() {
+        let config = with(&[]);
+        assert_eq!(scp_limits(&config), scp::Limits::default());
+        assert_eq!(scp_timeouts(&config), scp::Timeouts::default());
+    }
+
+    #[test]
+    fn the_listener_is_told_what_the_site_says() {
+        let config = with(&[
+            ("dicom.associations_max", "3"),
+            ("dicom.associations_per_peer_max", "2"),
+            ("dicom.pdu_bytes_max", "\"16KiB\""),
+            ("dicom.dataset_bytes_max", "\"5MiB\""),
+            ("dicom.timeouts.artim_seconds", "1"),
+            ("dicom.timeouts.pdu_seconds", "2"),
+            ("dicom.timeouts.message_seconds", "3"),
+            ("dicom.timeouts.idle_seconds", "4"),
+            ("dicom.timeouts.write_seconds", "5"),
+            ("limits.shutdown_seconds", "6"),
+        ]);
+        let limits = scp_limits(&config);
+        assert_eq!((limits.associations_max, limits.associations_per_peer_max), (3, 2));
+        assert_eq!((limits.pdu_bytes_max, limits.dataset_bytes_max), (16 << 10, 5 << 20));
+        let timeouts = scp_timeouts(&config);
+        let all =
+            [timeouts.artim, timeouts.pdu, timeouts.message, timeouts.idle, timeouts.write, timeouts.grace];
+        assert_eq!(all.map(|duration| duration.as_secs()), [1, 2, 3, 4, 5, 6]);
+    }
 
     #[test]
     fn the_spool_is_told_what_the_site_says() {

@@ -41,6 +41,11 @@ fn bad_values_are_named_with_what_is_expected() {
     refused("[dicom]\ndurability = 'sometimes'", &["dicom.durability", "sometimes", "power", "process"]);
     refused("[dicom]\nae_title = 'THIS TITLE IS TOO LONG'", &["dicom.ae_title", "16"]);
     refused("[dicom]\nassociations_max = 0", &["dicom.associations_max", "at least 1"]);
+    refused("[dicom]\npdu_bytes_max = '1KiB'", &["dicom.pdu_bytes_max", "1KiB", "4KiB to 1GiB"]);
+    refused("[dicom]\npdu_bytes_max = '4GiB'", &["dicom.pdu_bytes_max", "4GiB", "4KiB to 1GiB"]);
+    refused("[dicom]\ndataset_bytes_max = 0", &["dicom.dataset_bytes_max", "at least 1MiB"]);
+    refused("[dicom.timeouts]\nartim_seconds = 0", &["dicom.timeouts.artim_seconds"]);
+    refused("[dicom.timeouts]\nartim = 1", &["dicom.timeouts.artim", "no known setting", "artim_seconds"]);
     refused("[readiness]\nquiet_seconds = 'long'", &["readiness.quiet_seconds", "long"]);
     refused("[spool]\nmin_free_bytes = '2 parsecs'", &["spool.min_free_bytes", "parsecs", "512MiB"]);
     refused("[spool]\nurl = 'ftp://x'", &["spool.url", "file:"]);
