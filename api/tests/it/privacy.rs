@@ -68,6 +68,7 @@ async fn jobs_results_deliveries_routing_and_the_trail_name_nobody() {
 async fn routing_shows_free_text_to_those_alone_who_see_patients() {
     let app = TestApp::with_models(roomy(), &["mr-brain-seg"]).await;
     let mut header = seed::header(1);
+    header.facts.image_type = ["ORIGINAL", "PRIMARY"].map(str::to_owned).to_vec();
     header.facts.body_part = "HEAD".to_owned();
     header.facts.series_description = format!("t1 angio of {}", seed::PATIENT_NAME);
     seed::study_of(&app, header).await;
