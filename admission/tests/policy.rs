@@ -167,6 +167,20 @@ async fn a_twin_that_is_heard_of_first_is_not_taken_for_what_is_in_service() {
 }
 
 #[tokio::test]
+async fn a_twin_of_an_own_result_makes_no_arrival_of_it() {
+    let house = House::with(SameUid::KeepFirst).await;
+    let mut ours = mr();
+    let at = ours.windows(12).position(|bytes| bytes == b"TOSHIBA_MEC ").unwrap();
+    ours[at..at + 12].copy_from_slice(b"Overread    ");
+    let Arrival::Kept(first) = house.take_in(&ours) else { panic!("not kept") };
+    let at = ours.len() - 200;
+    ours[at] ^= 1;
+    assert!(matches!(house.bring(&ours).await, Admitted::Conflict(_)));
+    assert!(house.ledger.instance(&first.header.sop_instance).await.unwrap().is_none());
+    assert_eq!(house.set_aside().await, 1);
+}
+
+#[tokio::test]
 async fn a_late_row_takes_nothing_out_of_service_that_replaced_its_instance() {
     let house = House::with(SameUid::Replace).await;
     let first = house.take_in(&mr());
