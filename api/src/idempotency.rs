@@ -84,7 +84,7 @@ pub(crate) async fn once(
         let _room = room;
         match claim(&state, answer, request).await {
             Ok(First::Mine(claim, request)) => {
-                carry_out(&state, answer, &claim, tokio::time::timeout(limit, next.run(request))).await
+                carry_out(&state, answer, &claim, tokio::time::timeout(limit, next.run(*request))).await
             }
             Ok(First::Told(kept)) => again(kept),
             Err(refusal) => refusal.into_response(),
@@ -95,7 +95,7 @@ pub(crate) async fn once(
 }
 
 enum First {
-    Mine(IdempotencyClaim, Request),
+    Mine(IdempotencyClaim, Box<Request>),
     Told(KeptAnswer),
 }
 
@@ -121,7 +121,9 @@ async fn claim(state: &AppState, answer: Answer, request: Request) -> ApiResult<
     };
     let patience = state.http.limits.upload_timeout.max(state.http.limits.request_timeout) + MARGIN;
     match state.ledger.claim_idempotency_key(&new, patience, state.now()).await? {
-        Claimed::First(claim) => Ok(First::Mine(claim, Request::from_parts(parts, Body::from(body)))),
+        Claimed::First(claim) => {
+            Ok(First::Mine(claim, Box::new(Request::from_parts(parts, Body::from(body)))))
+        }
         Claimed::Answered(KeptAnswer { body: None, .. }) => Err(ApiError::because(
             Code::AnswerNotKept,
             match answer {
