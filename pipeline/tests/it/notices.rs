@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use ledger::{DeliveryFilter, DeliveryState, DicomPatient, JobState::Done, PageRequest, PushToken};
+use ledger::{
+    CallId, DeliveryFilter, DeliveryState, DicomPatient, JobState::Done, ModelRef, NewPrediction,
+    NewPredictions, PageRequest, PredictionId, PredictionReview, PushToken,
+};
 use orthanc_bridge::Connection;
 use pipeline::{
     NoticeKind, PushConfig, PushTo, ReviewDecision, ReviewOrder, ServiceAccount, SubscriberConfig,
@@ -263,6 +266,64 @@ async fn doctors_hear_of_a_diagnosis_and_the_patients_app_that_it_is_confirmed()
         !format!("{rows:?}").contains("telephone") && !format!("{rows:?}").contains("the app"),
         "{rows:?}"
     );
+}
+
+/// A kept answer of a model, asked for by a doctor.
+async fn predicted(world: &World, model: &str, doctor: &str) -> PredictionId {
+    let kept = NewPredictions {
+        call: CallId::generate(),
+        at: world.config.clock.now(),
+        model: ModelRef { id: model.to_owned(), version: "1.0.0".to_owned(), digest: "d".to_owned() },
+        model_name: model.to_owned(),
+        patient_id: "12".to_owned(),
+        doctor: Some(doctor.to_owned()),
+        actor: format!("account:{doctor}"),
+        request_id: None,
+        rows: vec![NewPrediction { number: 1, input: json!({}), label: None, answer: json!({}) }],
+    };
+    world.ledger.record_call(&key(), None, Some(kept)).await.unwrap()[0]
+}
+
+async fn confirm(world: &World, prediction: PredictionId, doctor: Option<&str>) {
+    let review = PredictionReview {
+        at: world.config.clock.now(),
+        actor: "account:somebody".to_owned(),
+        doctor: doctor.map(str::to_owned),
+        request_id: None,
+        correct: true,
+        actual_class: None,
+        feedback: None,
+    };
+    assert!(world.ledger.review_prediction(prediction, &review).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_classified_image_hears_the_doctor_who_asked_and_the_patient_once_a_doctor_agrees() {
+    let server = push_service().await;
+    let mut world = World::new().await;
+    world.config.subscribers.push(push(&world, &server, &key_pair().0, PushTo::Registered));
+    let token = |name: &str| [PushToken::new(name)];
+    let now = world.config.clock.now();
+    for name in ["kim", "lee"] {
+        let account = doctor(&world, name).await.account;
+        world.ledger.set_devices(account, &token(name), now).await.unwrap();
+    }
+    world.ledger.set_patient_recipients("12", &token("the app"), &[], "key:app", now).await.unwrap();
+    let running = start(&mut world).await;
+    // Rows of numbers are no diagnosis of an image.
+    predicted(&world, "joined", "lee").await;
+    let image = predicted(&world, "tint", "kim").await;
+    wait_until_told(&world, 1).await;
+    // What a technician says confirms nothing.
+    confirm(&world, image, None).await;
+    world.config.clock.advance(Duration::from_secs(1));
+    confirm(&world, image, Some("kim")).await;
+    wait_until_told(&world, 2).await;
+    running.stop().await;
+    let told: Vec<_> =
+        pushed(&server).await.iter().map(|one| (one["token"].clone(), one["data"]["type"].clone())).collect();
+    let expected = [("kim", "diagnosis.ready"), ("the app", "diagnosis.confirmed")];
+    assert_eq!(told, expected.map(|(token, kind)| (json!(token), json!(kind))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,6 +139,13 @@ fn who_is_to_be_told_has_what_its_kind_needs() {
     );
     refused(&notify("kind = 'fcm'\ntopic = 't'"), &["notify.0.service_account", "missing"]);
     refused(&notify("kind = 'fcm'\nservice_account = 'a.json'"), &["notify.0.topic", "device"]);
+    let registered = "kind = 'fcm'\nservice_account = 'a.json'\nregistered = true\n";
+    refused(&notify(&format!("{registered}topic = 't'")), &["notify.0.registered", "one of the three"]);
+    refused(&notify(&format!("{registered}names_patients = true")), &["notify.0.names_patients", "anybody"]);
+    refused(
+        &notify(&format!("kind = 'webhook'\nurl = 'https://x'\n{secret}\nregistered = true")),
+        &["notify.0.registered", "does not belong"],
+    );
     let twice = notify(&format!("kind = 'webhook'\nurl = 'https://x'\n{secret}\n")).repeat(2);
     refused(&twice, &["notify.name", "stands twice"]);
 }
