@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Rows in one transaction.
 const BATCH: usize = 256;
-/// Between looks for what nobody is about to record.
+/// Between looks for what nobody is about to record, and between attempts that fail again and again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(300);
 
 /// Why spool and ledger could not be brought into agreement.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,8 @@ pub async fn record_owed(
     shutdown: CancellationToken,
 ) {
     let mut told = false;
-    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+    let mut pause = LOOK_EVERY;
+    while shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         let owed = spool.owed();
         if owed.is_empty() {
             continue;
@@ -98,6 +100,7 @@ pub async fn record_owed(
         if recorded > 0 {
             tracing::info!(instances = recorded, "recorded what was kept and left without a row");
         }
+        pause = if left.is_empty() { LOOK_EVERY } else { (pause * 2).min(LOOK_EVERY_MAX) };
         match left.first() {
             Some(error) if !std::mem::replace(&mut told, true) => {
                 let error = error as &dyn std::error::Error;
@@ -117,9 +120,14 @@ async fn record_one(
     key: InstanceKey,
     receipt: Receipt,
 ) -> Result<(), ReconcileError> {
-    let read = read(spool, vec![key]).await?;
+    let read = read(spool, vec![key.clone()]).await?;
     if let Some(error) = read.failed {
         return Err(ReconcileError::Spool(error));
+    }
+    if read.unusable > 0
+        && let Some(aside) = Aside::damaged(spool, key).await.map_err(ReconcileError::Quarantine)?
+    {
+        aside.record(ledger, None).await?;
     }
     record(spool, ledger, node, boot, read.found).await?;
     spool.recorded(receipt);

@@ -57,7 +57,9 @@ impl Spool {
         let quarantined = self.0.quarantine.admit(self.0.layout.new_link(&path)?, Some(&meta), REASON)?;
         let receipt = self.0.journal.note_kept(&conflict.key)?;
         match self.put_in_place(&conflict.quarantined, &path) {
-            Ok(()) => Ok(Replaced { quarantined, size_bytes: second.size_bytes(), receipt }),
+            Ok(()) => {
+                Ok(Replaced { quarantined, size_bytes: second.size_bytes(), receipt: receipt.in_place() })
+            }
             Err(error) => {
                 receipt.give_back();
                 Err(error)

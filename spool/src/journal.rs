@@ -55,8 +55,9 @@ const PROCESS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Proof that an instance is in the journal until the ledger has it.
 ///
-/// Dropped without having been given back, because whoever had it failed or was cancelled, it leaves the
-/// instance owed ([`crate::Spool::owed`]): somebody else records it then.
+/// Dropped without having been given back, because whoever had it failed or was cancelled, it leaves an
+/// instance that is in its place owed ([`crate::Spool::owed`]): somebody else records it then. One that is not
+/// in its place is the next start's.
 #[derive(Debug)]
 #[must_use = "the journal keeps the instance's note until the receipt is given back"]
 pub struct Receipt(Option<Pinned>);
@@ -66,9 +67,18 @@ struct Pinned {
     journal: Arc<Journal>,
     segment: Arc<Segment>,
     key: InstanceKey,
+    is_in_place: bool,
 }
 
 impl Receipt {
+    /// The instance's file is where it is looked for.
+    pub(crate) fn in_place(mut self) -> Self {
+        if let Some(pinned) = &mut self.0 {
+            pinned.is_in_place = true;
+        }
+        self
+    }
+
     /// For an instance whose row is the caller's own business.
     pub(crate) fn settled() -> Self {
         Self(None)
@@ -84,7 +94,7 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if let Some(Pinned { journal, segment, key }) = self.0.take() {
+        if let Some(Pinned { journal, segment, key, is_in_place: true }) = self.0.take() {
             journal.lock().owed.push((key, segment));
         }
     }
@@ -232,7 +242,7 @@ impl Journal {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         match write(&segment, offset, &Note { sequence, kind, key }) {
             Ok(()) => {
-                let pinned = Pinned { journal: self.clone(), segment, key: key.clone() };
+                let pinned = Pinned { journal: self.clone(), segment, key: key.clone(), is_in_place: false };
                 Ok(Receipt(Some(pinned)))
             }
             Err(error) => {
@@ -250,7 +260,7 @@ impl Journal {
     pub(crate) fn take_owed(self: &Arc<Self>) -> Vec<(InstanceKey, Receipt)> {
         let owed = std::mem::take(&mut self.lock().owed);
         let receipt = |(key, segment): (InstanceKey, _)| {
-            let pinned = Pinned { journal: self.clone(), segment, key: key.clone() };
+            let pinned = Pinned { journal: self.clone(), segment, key: key.clone(), is_in_place: true };
             (key, Receipt(Some(pinned)))
         };
         owed.into_iter().map(receipt).collect()

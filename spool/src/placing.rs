@@ -60,7 +60,7 @@ impl Noted {
                 size_bytes: self.incoming.file_bytes(),
                 header: self.header,
                 damaged: self.incoming.take_damaged(),
-                receipt: self.receipt,
+                receipt: self.receipt.in_place(),
             })),
             Ok(Some(met)) => {
                 self.receipt.give_back();
@@ -87,8 +87,13 @@ impl Noted {
             if file.place(&self.target)? == Placed::Here {
                 if flushes_itself {
                     // Its bytes are on the disk; not every file system brings the new name there with the folder.
-                    file.file.sync_all()?;
-                    self.incoming.spool().layout.sync_folders(&self.target)?;
+                    let flushed = file.file.sync_all();
+                    let layout = &self.incoming.spool().layout;
+                    if let Err(error) = flushed.and_then(|()| layout.sync_folders(&self.target)) {
+                        // Under its name it would be taken for kept when it comes again.
+                        std::fs::remove_file(&self.target)?;
+                        return Err(error.into());
+                    }
                 }
                 return Ok(None);
             }

@@ -294,7 +294,8 @@ fn a_file_that_the_disk_lost_comes_back_from_the_journal() {
             "missing" => fs::remove_dir_all(path.ancestors().nth(3).unwrap()).unwrap(),
             "cut" => fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap(),
             "blocks" => {
-                fs::File::options().write(true).open(&path).unwrap().write_all_at(&[0; 9000], 20_000).unwrap()
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                file.write_all_at(&[0; 9000], 20_000).unwrap();
             }
             _ => fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap(),
         }
@@ -359,6 +360,21 @@ fn whoever_drops_a_receipt_leaves_the_instance_to_others_and_does_not_stop_the_j
         let instance = format!("1.2.3.5.{number}");
         spool.recorded(kept(receive(&spool, &instance, &dataset(&instance, "P1", 500_000))).receipt);
     }
+}
+
+#[test]
+fn an_acknowledged_instance_that_never_got_its_place_is_the_next_starts() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(folder.path(), Durability::Power);
+    let sent = dataset("1.2.3.4", "P1", 100);
+    let mut incoming = begin(&spool, "1.2.3.4");
+    incoming.write(&sent).unwrap();
+    drop(noted(incoming.end().unwrap()));
+    assert!(spool.owed().is_empty(), "there is no file to record it from");
+    drop(spool);
+    let reopened = open(folder.path(), Durability::Power);
+    assert_eq!(reopened.unrecorded(), [key("1.2.3.4")]);
+    assert!(reopened.read(&key("1.2.3.4")).unwrap().ends_with(&sent));
 }
 
 #[test]
