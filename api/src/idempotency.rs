@@ -27,7 +27,7 @@ use crate::{
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const KEY_LENGTH_MAX: usize = 255;
+pub(crate) const KEY_LENGTH_MAX: usize = 255;
 /// A claim is believed to be at work for so much longer than its request may take.
 const MARGIN: Duration = Duration::from_secs(60);
 

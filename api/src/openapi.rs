@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::{
     OpenApi,
     openapi::{
-        self, ContentBuilder, Ref, RefOr, Required, ResponseBuilder,
+        self, ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
         extensions::ExtensionsBuilder,
         path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -136,10 +136,16 @@ fn describe(operation: &mut Operation, rule: &Rule) {
 }
 
 fn take_idempotency_key(operation: &mut Operation) {
+    let key = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(idempotency::KEY_LENGTH_MAX))
+        .pattern(Some("^[!-~]+$"));
     let header = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
+        .schema(Some(key))
         .description(Some("The same key with the same request within 24 hours is carried out once"))
         .build();
     operation.parameters.get_or_insert_default().push(RefOr::T(header));

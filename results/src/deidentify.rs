@@ -141,12 +141,12 @@ fn is_about_people(tag: Tag) -> bool {
         0x0010, 0x0012, 0x0016, 0x0032, 0x0034, 0x0038, 0x0040, 0x0042, 0x0072, 0x0074, 0x0082, 0x0400,
         0xfffa, 0xfffc,
     ];
-    groups.contains(&group) || (0x4000..=0x60ff).contains(&group) || REMOVED_SEQUENCES.contains(&tag)
+    groups.contains(&group) || (0x4000..=0x60ff).contains(&group) || REMOVED_WHOLE.contains(&tag)
 }
 
 /// PS3.15 Table E.1-1: these go with all that is in them. Their items say with codes, UIDs and small pictures
-/// who somebody is and where; elsewhere the same elements say how an image was made.
-const REMOVED_SEQUENCES: &[Tag] = &[
+/// who somebody is and where, or which device it was; elsewhere the same elements say how an image was made.
+const REMOVED_WHOLE: &[Tag] = &[
     tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
     tags::INSTITUTION_CODE_SEQUENCE,
     tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
@@ -164,7 +164,16 @@ const REMOVED_SEQUENCES: &[Tag] = &[
     tags::GRAPHIC_ANNOTATION_SEQUENCE,
     tags::CONTENT_CREATOR_IDENTIFICATION_CODE_SEQUENCE,
     tags::ICON_IMAGE_SEQUENCE,
+    tags::UDI_SEQUENCE,
+    tags::TRANSDUCER_IDENTIFICATION_SEQUENCE,
+    MODIFYING_DEVICE_ID,
+    tags::ROI_CREATOR_SEQUENCE,
+    tags::ROI_INTERPRETER_SEQUENCE,
+    tags::PRESCRIPTION_NOTES_SEQUENCE,
 ];
+
+/// Retired, and still found in old images.
+const MODIFYING_DEVICE_ID: Tag = Tag(0x0020, 0x3401);
 
 /// Words that say how an image was made, and never whose it is.
 const KEPT_WORDS: &[Tag] = &[
@@ -342,6 +351,9 @@ mod tests {
             sequence(tags::ADMITTING_DIAGNOSES_CODE_SEQUENCE, &coded()),
             sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, &coded()),
             sequence(tags::CONTENT_CREATOR_IDENTIFICATION_CODE_SEQUENCE, &coded()),
+            sequence(tags::UDI_SEQUENCE, &coded()),
+            sequence(tags::ROI_INTERPRETER_SEQUENCE, &coded()),
+            named(MODIFYING_DEVICE_ID, VR::CS),
             named(tags::FLOW_IDENTIFIER, VR::OB),
             named(tags::GPS_VERSION_ID, VR::OB),
             named(Tag(0x0011, 0x1001), VR::UN),

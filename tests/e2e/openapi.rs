@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use peers::{Guarded, mortal};
 
-use crate::service::Site;
+use crate::{review, service::Site};
 
 /// What is generated for one role, at most.
 const SECONDS: &str = "25";
@@ -14,11 +14,22 @@ const MODELS: [&str; 4] = ["meso", "mg-expression", "mm-fusion", "ct-brain-class
 /// Streams have no end, and a connection that is taken over is no answer.
 const ENDLESS: &str = "^(/v1/events|/ws/events)$";
 
-/// Asks everything as `role`; nothing may be a fault of ours, or outside of the document.
-fn ask_everything_as(role: &str) {
+/// A key of `role`.
+fn key_of(role: &'static str) -> impl Fn(&Site) -> String {
+    move |site| site.key("generator", role)
+}
+
+/// A doctor at a screen, who alone may review.
+fn doctor(site: &Site) -> String {
+    review::add_doctor(site);
+    review::sign_in_for_a_token(site)
+}
+
+/// Asks everything with what `authorise` gives; nothing may be a fault of ours, or outside of the document.
+fn ask_everything_as(authorise: &(dyn Fn(&Site) -> String + Sync), left_out: &[&str]) {
     let site = Site::unlimited(&MODELS);
     let _service = site.serve();
-    let key = site.key("generator", role);
+    let key = authorise(&site);
 
     let mut command = mortal(peers::workspace().join(".venv/bin/schemathesis"));
     let base = format!("http://127.0.0.1:{}", site.http_port());
@@ -27,6 +38,7 @@ fn ask_everything_as(role: &str) {
     command.args(["--phases", "examples,coverage,fuzzing", "--max-time", SECONDS, "--max-examples", "10"]);
     command.args(["--generation-deterministic", "--no-shrink"]);
     command.args(["--checks", CHECKS, "--exclude-path-regex", ENDLESS, "--exclude-tag", "hooks"]);
+    command.args(left_out);
     command.args([
         "--request-timeout",
         "30",
@@ -61,9 +73,11 @@ fn holds_no_fault(site: &Path, log: &str) {
 
 #[test]
 fn nothing_that_can_be_asked_is_a_fault_or_outside_the_document() {
+    // Whoever signs out gets no further.
+    let but_signing_out: &[&str] = &["--exclude-tag", "auth"];
     std::thread::scope(|scope| {
-        for role in ["admin", "technician"] {
-            scope.spawn(move || ask_everything_as(role));
-        }
+        scope.spawn(|| ask_everything_as(&key_of("admin"), &[]));
+        scope.spawn(|| ask_everything_as(&key_of("technician"), &[]));
+        scope.spawn(|| ask_everything_as(&doctor, but_signing_out));
     });
 }

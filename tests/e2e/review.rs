@@ -47,9 +47,13 @@ pub(crate) fn add_doctor(site: &Site) {
 
 /// The service as the doctor sees it.
 pub(crate) fn sign_in(site: &Site) -> Http {
+    Http::new(&format!("http://127.0.0.1:{}", site.http_port())).with_bearer(&sign_in_for_a_token(site))
+}
+
+pub(crate) fn sign_in_for_a_token(site: &Site) -> String {
     let api = Http::new(&format!("http://127.0.0.1:{}", site.http_port()));
     let tokens = api.post("/v1/auth/login", &json!({ "name": "kim", "password": PASSWORD })).json();
-    api.with_bearer(tokens["access_token"].as_str().expect("a token"))
+    tokens["access_token"].as_str().expect("a token").to_owned()
 }
 
 /// The result of the only job, and its ETag.
