@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::db::{Record, Row, Statement, sql};
+use crate::db::{Record, Row, Statement, Tx, sql};
 use crate::event::{self, NewEvent};
 use crate::{AccountId, Error, Ledger, Millis, NewSession, Role, Topic, session};
 
@@ -61,30 +61,41 @@ impl Account {
     }
 }
 
+impl NewAccount {
+    /// A statement with its values, in the order of the columns.
+    fn bound_to(&self, insert: &'static str, id: AccountId, now: Millis) -> Statement {
+        sql(insert)
+            .bind(id)
+            .bind(&self.name)
+            .bind(self.role)
+            .bind(&self.full_name)
+            .bind(&self.organization)
+            .bind(&self.password_hash)
+            .bind(now)
+    }
+}
+
 impl Ledger {
     /// # Errors
     /// [`Error::NameTaken`], or when the database does not carry it out.
     pub async fn add_account(&self, new: &NewAccount, by: &str, now: Millis) -> Result<AccountId, Error> {
         let id = AccountId::generate();
-        let statement = sql("insert into account
+        let insert = "insert into account
                      (account_id, name, role, full_name, organization, password_hash, created_at)
-              values ($1, $2, $3, $4, $5, $6, $7)")
-        .bind(id)
-        .bind(&new.name)
-        .bind(new.role)
-        .bind(&new.full_name)
-        .bind(&new.organization)
-        .bind(&new.password_hash)
-        .bind(now);
-        let event = NewEvent::new("account.added", now).by(by);
+              values ($1, $2, $3, $4, $5, $6, $7)";
         let mut tx = self.db.begin().await?;
-        match tx.execute(statement).await {
+        match tx.execute(new.bound_to(insert, id, now)).await {
             Err(error) if error.is_taken() => return Err(Error::NameTaken(new.name.clone())),
             added => added?,
         };
-        event::append(&mut tx, event.detail(serde_json::json!({ "account": new.name }))).await?;
-        self.commit(tx, &[Topic::Events]).await?;
+        self.announce(tx, new, by, now).await?;
         Ok(id)
+    }
+
+    async fn announce(&self, mut tx: Tx, new: &NewAccount, by: &str, now: Millis) -> Result<(), Error> {
+        let event = NewEvent::new("account.added", now).by(by);
+        event::append(&mut tx, event.detail(serde_json::json!({ "account": new.name }))).await?;
+        self.commit(tx, &[Topic::Events]).await
     }
 
     /// Adds the first account of all, whose password nobody knows; nothing when there is one already.
@@ -98,24 +109,15 @@ impl Ledger {
         now: Millis,
     ) -> Result<Option<AccountId>, Error> {
         let id = AccountId::generate();
-        let statement = sql("insert into account
+        let insert = "insert into account
                      (account_id, name, role, full_name, organization, password_hash, has_password, created_at)
               select $1, $2, $3, $4, $5, $6, 0, $7 where not exists (select 1 from account)
-              on conflict (name) do nothing")
-        .bind(id)
-        .bind(&new.name)
-        .bind(new.role)
-        .bind(&new.full_name)
-        .bind(&new.organization)
-        .bind(&new.password_hash)
-        .bind(now);
+              on conflict (name) do nothing";
         let mut tx = self.db.begin().await?;
-        if tx.execute(statement).await? == 0 {
+        if tx.execute(new.bound_to(insert, id, now)).await? == 0 {
             return Ok(None);
         }
-        let event = NewEvent::new("account.added", now).by(by);
-        event::append(&mut tx, event.detail(serde_json::json!({ "account": new.name }))).await?;
-        self.commit(tx, &[Topic::Events]).await?;
+        self.announce(tx, new, by, now).await?;
         Ok(Some(id))
     }
 

@@ -36,8 +36,8 @@ async fn pages_hold_every_study_once_newest_first() {
     assert_eq!(uids[0], "1.2.3.7");
 }
 
-#[tokio::test]
-async fn a_study_that_arrives_between_two_pages_repeats_nothing() {
+/// The second page of four studies, two on each, after something has happened since the first.
+async fn second_page(between: impl AsyncFnOnce(&TestApp)) -> serde_json::Value {
     let app = TestApp::start().await;
     let key = app.key(Role::Doctor).await;
     for number in 1..=4 {
@@ -45,28 +45,28 @@ async fn a_study_that_arrives_between_two_pages_repeats_nothing() {
         app.pass(Duration::from_millis(1));
     }
     let first = app.get("/v1/studies?limit=2").bearer(&key).send().await.json();
-    seed::study(&app, 5).await;
+    between(&app).await;
     let rest = format!("/v1/studies?limit=2&cursor={}", first["next"].as_str().unwrap());
-    let second = app.get(&rest).bearer(&key).send().await.json();
-    assert_eq!(second["items"][0]["study_uid"], "1.2.3.2");
-    assert_eq!(second["items"][1]["study_uid"], "1.2.3.1");
-    assert!(second["next"].is_null(), "{second}");
+    app.get(&rest).bearer(&key).send().await.json()
+}
+
+#[track_caller]
+fn is_the_last_page_with_one_and_two(page: &serde_json::Value) {
+    let uids: Vec<_> = page["items"].as_array().unwrap().iter().map(|item| &item["study_uid"]).collect();
+    assert_eq!(uids, ["1.2.3.2", "1.2.3.1"]);
+    assert!(page["next"].is_null(), "{page}");
+}
+
+#[tokio::test]
+async fn a_study_that_arrives_between_two_pages_repeats_nothing() {
+    let page = second_page(async |app| drop(seed::study(app, 5).await)).await;
+    is_the_last_page_with_one_and_two(&page);
 }
 
 #[tokio::test]
 async fn a_study_that_receives_a_slice_between_two_pages_is_on_one_of_them() {
-    let app = TestApp::start().await;
-    let key = app.key(Role::Doctor).await;
-    for number in 1..=4 {
-        seed::study(&app, number).await;
-        app.pass(Duration::from_millis(1));
-    }
-    let first = app.get("/v1/studies?limit=2").bearer(&key).send().await.json();
-    seed::late_slice(&app, 2).await;
-    let rest = format!("/v1/studies?limit=2&cursor={}", first["next"].as_str().unwrap());
-    let second = app.get(&rest).bearer(&key).send().await.json();
-    let uids: Vec<_> = second["items"].as_array().unwrap().iter().map(|item| &item["study_uid"]).collect();
-    assert_eq!(uids, ["1.2.3.2", "1.2.3.1"]);
+    let page = second_page(async |app| seed::late_slice(app, 2).await).await;
+    is_the_last_page_with_one_and_two(&page);
 }
 
 #[tokio::test]
