@@ -5,6 +5,7 @@ refuse"), later ones that it is kept. Prints a line for each question and each a
 
 Usage: archive.py PORT commits|refuses-first|offers-none
 """
+import os
 import sys
 import threading
 import warnings
@@ -18,15 +19,20 @@ port, mode = int(sys.argv[1]), sys.argv[2]
 stored, asked = set(), []
 
 
+def say(line):
+    """In one write: `print` writes the end of a line apart, and each association has a thread."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
 def on_store(event):
     stored.add(event.request.AffectedSOPInstanceUID)
-    print(f"priority {event.request.Priority}", flush=True)
+    say(f"priority {event.request.Priority}")
     return 0x0000
 
 
 def on_action(event):
     asked.append(event.action_information)
-    print(f"asked {len(event.action_information.ReferencedSOPSequence)}", flush=True)
+    say(f"asked {len(event.action_information.ReferencedSOPSequence)}")
     threading.Timer(0.2, report, [event.assoc, event.action_information, len(asked)]).start()
     return 0x0000, None
 
@@ -50,7 +56,7 @@ def report(association, question, number):
     status, _ = association.send_n_event_report(
         answer, 2 if missing else 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
     )
-    print(f"reported {len(kept)} {len(missing)} answered {status.get('Status', 'nothing')}", flush=True)
+    say(f"reported {len(kept)} {len(missing)} answered {status.get('Status', 'nothing')}")
 
 
 ae = AE(ae_title="ARCHIVE")
