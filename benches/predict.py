@@ -5,12 +5,15 @@ Ours authenticates against its database, counts against its limits and has the c
 in the journal of calls, before it answers; `unflushed` is the same with `durability = "process"`. `ceiling` is an axum
 route that reads the same JSON and answers a fixed text: what HTTP alone costs, without authentication, audit or a disk.
 The bar against it is held with everything of ours switched on; nothing of it can be switched off, so that `unflushed`
-beside the ceiling is printed as the nearest to "without audit". Before any load, the answers of ours, flask and fastapi
+beside the ceiling is printed as the nearest to "without audit". What the disk alone takes is printed too: the time of one
+page of 4 KiB, written durably into blocks that are there, again and again while the ceiling is under the same load. An
+answer that waits for the disk has at least that. Before any load, the answers of ours, flask and fastapi
 are compared with scikit-learn's, bit for bit.
 """
 
 import argparse
 import json
+import mmap
 import os
 import pathlib
 import secrets
@@ -19,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -108,6 +112,34 @@ def load(peer, body, connections, seconds):
     return {"rate": got["requests"] / got["seconds"], "p50": got["p50_ms"], "p99": got["p99_ms"]}
 
 
+class Disk(threading.Thread):
+    """Writes pages as the journal of calls does, one after another, until it is stopped."""
+
+    PAGE, PAGES = 4096, 4096
+
+    def __init__(self, path):
+        super().__init__()
+        self.times, self.stopped = [], threading.Event()
+        path.write_bytes(bytes(self.PAGE * self.PAGES))
+        written = os.open(path, os.O_RDONLY)
+        os.fsync(written)
+        os.close(written)
+        self.file, self.page = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_DSYNC), mmap.mmap(-1, self.PAGE)
+
+    def run(self):
+        while not self.stopped.is_set():
+            begin = time.perf_counter()
+            os.pwrite(self.file, self.page, len(self.times) % self.PAGES * self.PAGE)
+            self.times.append(time.perf_counter() - begin)
+
+    def stop(self):
+        self.stopped.set()
+        self.join()
+        os.close(self.file)
+        cuts = statistics.quantiles(self.times, n=100)
+        return {"p50": cuts[49] * 1000, "p99": cuts[98] * 1000}
+
+
 def named(table):
     return [{name: value for name, value in zip(BASE, row.tolist()) if value == value} for row in table]
 
@@ -139,7 +171,18 @@ def measure(peers, folder, args):
     return cells
 
 
-def report(cells):
+def measure_disk(ceiling, folder, args):
+    """Beside a load of one row over eight connections, in each round."""
+    rounds = []
+    for _ in range(args.rounds):
+        disk = Disk(folder / "pages")
+        disk.start()
+        load(ceiling, folder / "1.json", 8, args.seconds)
+        rounds.append(disk.stop())
+    return rounds
+
+
+def report(cells, disk):
     print(f"{'':26}" + "".join(f"{name:>24}" for name in next(iter(cells.values()))))
     for (rows, connections), cell in cells.items():
         line = f"{rows:4} rows, {connections} connections    "
@@ -157,6 +200,9 @@ def report(cells):
         print(f"  {words}, {what} of {other}: {ratio:7.2f} ×  (bar {sign} {bar}) {'met' if good else 'NOT MET'}")
     ratios = [ours["rate"] / echo["rate"] for ours, echo in zip(cells[1, 8]["unflushed"], cells[1, 8]["ceiling"])]
     print(f"  1 row, 8 connections, unflushed, rate of ceiling: {statistics.median(ratios):7.2f} ×  (no bar)")
+    p50, p99 = (statistics.median(one[what] for one in disk) for what in ("p50", "p99"))
+    theirs = statistics.median(run["p99"] for run in cells[1, 8]["fastapi"])
+    print(f"  a durable page beside the ceiling's load: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {p99 / theirs:.2f} × fastapi's")
     return met
 
 
@@ -189,7 +235,8 @@ def main():
             peer.wait()
         time.sleep(3)  # Workers load the model after the port is open.
         compare(peers, pipeline)
-        met = report(measure(peers, folder, args))
+        cells = measure(peers, folder, args)
+        met = report(cells, measure_disk(peers["ceiling"], folder, args))
     finally:
         for peer in peers.values():
             peer.stop()

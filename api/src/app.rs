@@ -8,7 +8,7 @@ use crate::{
     error::{ApiError, Code},
     layers,
     openapi::{self, ApiDoc},
-    parameters::{self, Known},
+    parameters::Known,
     routes,
     state::AppState,
 };
@@ -25,10 +25,9 @@ pub fn router(state: AppState) -> Router {
     let routes = routes
         .route(OPENAPI_ROUTE, get(move || async move { Json(document) }))
         .merge(SwaggerUi::new(ApiDoc::TRY_IT_PAGE).config(Config::new([OPENAPI_ROUTE])))
-        .layer(middleware::from_fn_with_state(known, parameters::check))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_method);
-    let inner = layers::around(routes, &state).with_state(state);
+    let inner = layers::around(routes, &state, known).with_state(state);
     // Clients of older systems write a slash at the end of an address, or do not.
     Router::new().fallback_service(inner).layer(middleware::map_request(compat::without_slash))
 }

@@ -1,7 +1,7 @@
 //! The one way in: every request to a route passes here before its handler.
 //!
 //! In this order, so that the cheap refusals come first: is there room, who is it, has he
-//! asked too often, may he, and is the answer in time.
+//! asked too often, may he, does he ask for what there is, and is the answer in time.
 
 use std::{
     net::IpAddr,
@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     body::{Body, HttpBody},
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, Method},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -34,6 +34,7 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     idempotency,
     limits::{PerMinute, Rate, Rates},
+    parameters::Known,
     request_id,
     state::AppState,
     transport::ClientAddress,
@@ -69,8 +70,8 @@ impl Gate {
     }
 }
 
-/// Serves the request if the table lets it pass.
-pub(crate) async fn pass(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+/// Serves the request if the table lets it pass and its parameters are `known`.
+pub(crate) async fn pass(state: AppState, known: &Known, mut request: Request, next: Next) -> Response {
     let access = match rule_for(&request) {
         Ok(Some(access)) => access,
         // Nothing is there: let the router say so.
@@ -78,12 +79,15 @@ pub(crate) async fn pass(State(state): State<AppState>, mut request: Request, ne
         Err(refusal) => return refusal.into_response(),
     };
     if access == Access::Open {
-        return next.run(request).await;
+        return match known.check(&request) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        };
     }
     let Ok(room) = Arc::clone(&state.gate().room).try_acquire_owned() else {
         return ApiError::new(Code::Overloaded).retry_after(Duration::from_secs(1)).into_response();
     };
-    if let Err(refusal) = admit(&state, access, &mut request).await {
+    if let Err(refusal) = admit(&state, access, &mut request).await.and_then(|()| known.check(&request)) {
         return refusal.into_response();
     }
     let limit = time_limit(&state.http, &request);

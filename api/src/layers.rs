@@ -17,7 +17,9 @@ use crate::{
     compat,
     config::{HttpConfig, Listener},
     error::{ApiError, Code},
-    gate, idempotency, metrics, request_id,
+    gate, idempotency, metrics,
+    parameters::Known,
+    request_id,
     routes::predict,
     state::AppState,
     transport,
@@ -28,30 +30,55 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
                            img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Puts the layers around `routes`; the last one added here is met first.
-///
-/// They are few because each of them copies those inside it for every request.
-pub(crate) fn around(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
-    let gated = routes.layer(middleware::from_fn_with_state(state.clone(), gate::pass));
-    let shared = match state.http.cors_origins.is_empty() {
-        true => gated,
-        false => gated.layer(cors(&state.http)),
-    };
-    shared.layer(middleware::from_fn_with_state(state.clone(), surround))
+/// Puts around `routes` what is met before a handler: one layer, because each copies those inside it for every request.
+/// Where pages of other origins are let in, what their browsers ask is answered before the gate, and there are three.
+pub(crate) fn around(routes: Router<AppState>, state: &AppState, known: Known) -> Router<AppState> {
+    let gate = Way { state: state.clone(), known };
+    if state.http.cors_origins.is_empty() {
+        return routes.layer(middleware::from_fn_with_state(gate, whole_way));
+    }
+    routes
+        .layer(middleware::from_fn_with_state(gate, through_the_gate))
+        .layer(cors(&state.http))
+        .layer(middleware::from_fn_with_state(state.clone(), up_to_the_gate))
 }
 
-/// What every request meets.
-async fn surround(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+/// What the way in needs.
+#[derive(Debug, Clone)]
+struct Way {
+    state: AppState,
+    known: Known,
+}
+
+async fn whole_way(State(way): State<Way>, request: Request, next: Next) -> Response {
+    let Way { state, known } = way;
+    let inside = state.clone();
+    surround(&state, request, |request| gate::pass(inside, &known, request, next)).await
+}
+
+async fn up_to_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    surround(&state, request, |request| next.run(request)).await
+}
+
+async fn through_the_gate(State(way): State<Way>, request: Request, next: Next) -> Response {
+    gate::pass(way.state, &way.known, request, next).await
+}
+
+/// What every request meets, and what follows it.
+async fn surround<F>(state: &AppState, mut request: Request, follows: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     // Routes that take more say so themselves, further in.
     DefaultBodyLimit::max(state.http.limits.body_bytes).apply(&mut request);
     let id = request_id::name(&mut request);
     let span = id.span(request.method());
-    let shield = Shield::of(&state, &request);
+    let shield = Shield::of(state, &request);
     let answer = async {
         let (observed, dialect) = (metrics::Observed::begin(&request), compat::Spoken::of(&request));
         let response = caught(async {
-            match transport::gate(&state, &mut request) {
-                Ok(()) => next.run(request).await,
+            match transport::gate(state, &mut request) {
+                Ok(()) => follows(request).await,
                 Err(refusal) => refusal.into_response(),
             }
         });

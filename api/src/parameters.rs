@@ -6,17 +6,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::Method,
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 use utoipa::openapi::{
     OpenApi, RefOr,
     path::{Operation, ParameterIn, PathItem},
 };
 
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, ApiResult, Code};
 
 /// Of each operation the names that it takes.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +33,16 @@ impl Known {
         Self(Arc::new(known))
     }
 
-    fn check(&self, method: &Method, route: &str, query: &str) -> Result<(), ApiError> {
+    /// Refuses a request with a parameter that its route does not know.
+    pub(crate) fn check(&self, request: &Request) -> ApiResult<()> {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        match (route, request.uri().query()) {
+            (Some(route), Some(query)) => self.check_query(request.method(), route, query),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_query(&self, method: &Method, route: &str, query: &str) -> ApiResult<()> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let known = self.0.iter().find(|((one, path), _)| *one == method.as_str() && path == route);
         let Some((_, known)) = known else { return Ok(()) };
@@ -69,15 +76,4 @@ fn names(operation: &Operation) -> Vec<String> {
         RefOr::T(_) | RefOr::Ref(_) => None,
     });
     in_query.collect()
-}
-
-/// Serves a request whose parameters are all known.
-pub(crate) async fn check(State(known): State<Known>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if let (Some(route), Some(query)) = (route, request.uri().query())
-        && let Err(refusal) = known.check(request.method(), route, query)
-    {
-        return refusal.into_response();
-    }
-    next.run(request).await
 }

@@ -12,7 +12,7 @@ use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::db::{Record, Row, Tx, sql};
+use crate::db::{Arg, Insert, Record, Row, Tx, sql};
 use crate::{Error, Ledger, Millis, Page, PageRequest};
 
 /// What the MACs are made with; kept in a file outside the database.
@@ -240,13 +240,29 @@ pub(crate) async fn append_all<'a>(
     for row in rows {
         seq += 1;
         previous = key.mac(&previous, seq, row)?;
-        let detail = serde_json::to_string(&row.detail).map_err(Error::Json)?;
-        let mac = previous.clone();
-        values.push((seq, row.at, &row.actor, &row.action, &row.subject, &row.request_id, detail, mac));
+        values.push(columns(seq, row, &previous)?);
     }
-    let statement = sql(tx.dialect().insert_audit).bind_json(&values)?;
-    tx.execute(statement).await?;
+    tx.insert(&INTO_AUDIT, values).await?;
     Ok(seq)
+}
+
+const INTO_AUDIT: Insert<8> = Insert {
+    into: "insert into audit (seq, at, actor, action, subject, request_id, detail, mac)",
+    then: "",
+};
+
+fn columns(seq: i64, row: &NewAudit, mac: &str) -> Result<[Arg; 8], Error> {
+    let detail = serde_json::to_string(&row.detail).map_err(Error::Json)?;
+    Ok([
+        seq.into(),
+        row.at.into(),
+        (&row.actor).into(),
+        (&row.action).into(),
+        (&row.subject).into(),
+        row.request_id.as_ref().into(),
+        detail.into(),
+        mac.into(),
+    ])
 }
 
 impl AuditRow {

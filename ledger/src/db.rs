@@ -4,6 +4,7 @@
 //! name in [`Dialect`] and one spelling for each backend, in the files beside this one.
 
 mod dialect;
+mod insert;
 mod postgres;
 mod row;
 mod sqlite;
@@ -11,8 +12,9 @@ mod statement;
 mod wal_index;
 
 pub(crate) use dialect::{Claiming, Dialect};
+pub(crate) use insert::Insert;
 pub(crate) use row::{Record, Row, UnknownWord};
-pub(crate) use statement::{Statement, sql};
+pub(crate) use statement::{Arg, Statement, sql};
 pub use wal_index::Mark;
 pub(crate) use wal_index::WalIndex;
 

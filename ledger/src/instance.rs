@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imaging::{Header, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, Uid};
+use imaging::{Header, SeriesUid, SopInstanceUid, StudyUid};
 
-use crate::db::{Record, Row, Tx, sql};
+use crate::db::{Arg, Insert, Record, Row, Tx, sql};
 use crate::intake::NewInstance;
 use crate::{AssociationId, Error, Ledger, Millis};
 
@@ -74,9 +74,9 @@ pub(crate) async fn known(
 
 /// Adds a batch; gives the UIDs of those that were not there before.
 pub(crate) async fn insert(tx: &mut Tx, batch: &[&NewInstance]) -> Result<BTreeSet<SopInstanceUid>, Error> {
-    let rows: Vec<Columns<'_>> = batch.iter().map(|new| columns(new)).collect();
-    let statement = sql(tx.dialect().insert_instances).bind_json(&rows)?;
-    tx.rows(statement).await?.iter().map(|row| row.parsed("sop_instance_uid")).collect()
+    let rows = batch.iter().map(|new| columns(new)).collect::<Result<_, _>>()?;
+    let inserted = tx.insert(&INTO_INSTANCE, rows).await?;
+    inserted.iter().map(|row| row.parsed("sop_instance_uid")).collect()
 }
 
 /// Puts what an instance is now in the place of what it was.
@@ -96,34 +96,26 @@ pub(crate) async fn replace(tx: &mut Tx, new: &NewInstance) -> Result<(), Error>
     tx.execute(statement).await.map(drop)
 }
 
-/// The columns in the order that `Dialect::insert_instances` reads them.
-type Columns<'a> = (
-    &'a SopInstanceUid,
-    &'a StudyUid,
-    &'a SeriesUid,
-    &'a SopClassUid,
-    &'a Uid,
-    &'a str,
-    u64,
-    &'a Header,
-    AssociationId,
-    Millis,
-);
+const INTO_INSTANCE: Insert<10> = Insert {
+    into: "insert into instance (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax_uid,
+                                 digest, size_bytes, header, association_id, arrived_at)",
+    then: "on conflict (sop_instance_uid) do nothing returning sop_instance_uid",
+};
 
-fn columns(new: &NewInstance) -> Columns<'_> {
+fn columns(new: &NewInstance) -> Result<[Arg; 10], Error> {
     let header = &new.header;
-    (
-        &header.sop_instance,
-        &header.study,
-        &header.series,
-        &header.sop_class,
-        &header.transfer_syntax,
-        &new.digest,
-        new.size_bytes,
-        header,
-        new.association,
-        new.arrived_at,
-    )
+    Ok([
+        (&header.sop_instance).into(),
+        (&header.study).into(),
+        (&header.series).into(),
+        (&header.sop_class).into(),
+        (&header.transfer_syntax).into(),
+        (&new.digest).into(),
+        i64::try_from(new.size_bytes).unwrap_or(i64::MAX).into(),
+        serde_json::to_string(header).map_err(Error::Json)?.into(),
+        new.association.into(),
+        new.arrived_at.into(),
+    ])
 }
 
 fn read_known(row: &Row) -> Result<(SopInstanceUid, Known), Error> {

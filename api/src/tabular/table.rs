@@ -11,6 +11,8 @@ pub(crate) const ROWS_MAX: usize = 100_000;
 const CELLS_MAX: usize = 5_000_000;
 /// Different names of one request; more than any model has features.
 const NAMES_MAX: usize = 20_000;
+/// So many names are looked for one by one; an index of them costs more than it saves.
+const FEW_NAMES: usize = 32;
 /// No feature has a longer name; such a column is one that no model knows.
 const NAME_LENGTH_MAX: usize = 256;
 
@@ -46,9 +48,10 @@ pub(crate) struct BadCell {
 /// Rows, each a run of cells; a cell names its column by number.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    names: HashMap<Box<str>, u32>,
     /// The names in the order of their columns.
     columns: Vec<Box<str>>,
+    /// The column of each name, once they are many.
+    index: HashMap<Box<str>, u32>,
     cells: Vec<(u32, Cell)>,
     /// Where each row ends among the cells.
     ends: Vec<usize>,
@@ -61,19 +64,35 @@ impl Table {
 
     /// The column that `name` stands for; none for a name that no model can know.
     pub(crate) fn column(&mut self, name: &str) -> Result<Option<u32>, TooMuch> {
-        if let Some(column) = self.likely(name).or_else(|| self.names.get(name).copied()) {
+        if let Some(column) = self.likely(name).or_else(|| self.find(name)) {
             return Ok(Some(column));
         }
         if name.len() > NAME_LENGTH_MAX {
             return Ok(None);
         }
-        if self.names.len() == NAMES_MAX {
+        if self.columns.len() == NAMES_MAX {
             return Err(TooMuch::Names);
         }
-        let column = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.insert(name.into(), column);
+        Ok(Some(self.add(name)))
+    }
+
+    fn find(&self, name: &str) -> Option<u32> {
+        if self.columns.len() > FEW_NAMES {
+            return self.index.get(name).copied();
+        }
+        let place = self.columns.iter().position(|column| **column == *name)?;
+        u32::try_from(place).ok()
+    }
+
+    fn add(&mut self, name: &str) -> u32 {
+        let column = u32::try_from(self.columns.len()).unwrap_or(u32::MAX);
         self.columns.push(name.into());
-        Ok(Some(column))
+        if self.columns.len() == FEW_NAMES + 1 {
+            self.index = self.columns.iter().cloned().zip(0..).collect();
+        } else if self.columns.len() > FEW_NAMES {
+            self.index.insert(name.into(), column);
+        }
+        column
     }
 
     /// Most rows name their values in the order of the first one.
@@ -138,10 +157,10 @@ impl Table {
 
     /// Of each column, its place among the features.
     fn places(&self, spec: &TabularSpec) -> Vec<Option<usize>> {
-        let mut places = vec![None; self.names.len()];
+        let mut places = vec![None; self.columns.len()];
         for (place, feature) in spec.features.iter().enumerate() {
-            if let Some(column) = self.names.get(feature.name.as_str()) {
-                places[*column as usize] = Some(place);
+            if let Some(column) = self.find(&feature.name) {
+                places[column as usize] = Some(place);
             }
         }
         places
@@ -168,6 +187,17 @@ fn whole(value: f64) -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_has_its_column_whether_names_are_few_or_many() {
+        let mut table = Table::default();
+        for number in 0..3 * FEW_NAMES {
+            for known in 0..number {
+                assert_eq!(table.column(&format!("n{known}")), Ok(u32::try_from(known).ok()), "of {number}");
+            }
+            assert_eq!(table.column(&format!("n{number}")), Ok(u32::try_from(number).ok()));
+        }
+    }
 
     #[test]
     fn rows_that_say_nothing_count_with_all_that_they_leave_out() {

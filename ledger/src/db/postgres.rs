@@ -22,6 +22,7 @@ const STATEMENT_CACHE: usize = 512;
 pub(super) const BEGIN_UNFLUSHED: &str = "begin; set local synchronous_commit = off";
 
 pub(super) static DIALECT: Dialect = Dialect {
+    values_have_numbers: true,
     lock_study: "select revision from study where study_uid = $1 for no key update",
     lock_audit: Some("select pg_advisory_xact_lock(5715243)"),
     claim_job: Claiming::AtOnce(include_str!("../sql/claim_next.sql")),
@@ -41,14 +42,6 @@ pub(super) static DIALECT: Dialect = Dialect {
                              limit 1
                              for update skip locked)
         returning *",
-    insert_instances: "
-        insert into instance (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax_uid,
-                              digest, size_bytes, header, association_id, arrived_at)
-        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
-               value ->> 5, (value ->> 6)::bigint, (value -> 7)::text, value ->> 8, (value ->> 9)::bigint
-        from json_array_elements($1::json)
-        on conflict (sop_instance_uid) do nothing
-        returning sop_instance_uid",
     instances_named: "
         select sop_instance_uid, study_uid, series_uid, digest
         from instance
@@ -58,11 +51,6 @@ pub(super) static DIALECT: Dialect = Dialect {
         from quarantined
         where reason in ('twin', 'misplaced') and (study_uid is null or study_uid = $2)
           and sop_instance_uid in (select json_array_elements_text($1::json))",
-    insert_audit: "
-        insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
-        select (value ->> 0)::bigint, (value ->> 1)::bigint, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-               value ->> 6, value ->> 7
-        from json_array_elements($1::json)",
     insert_predictions: "
         insert into prediction (call_id, at, model_id, model_version, model_digest, model_name, patient_id,
                                 doctor, actor, request_id, row_number, input, label, answer)

@@ -26,6 +26,7 @@ pub(super) const BEGIN_FLUSHED: &str = "pragma synchronous = full; begin immedia
 pub(super) const BEGIN_UNFLUSHED: &str = "pragma synchronous = normal; begin immediate";
 
 pub(super) static DIALECT: Dialect = Dialect {
+    values_have_numbers: false,
     lock_study: "select revision from study where study_uid = $1",
     lock_audit: None,
     claim_job: Claiming::OfModel(
@@ -52,15 +53,6 @@ pub(super) static DIALECT: Dialect = Dialect {
                              order by d.delivery_id
                              limit 1)
         returning *",
-    insert_instances: "
-        insert into instance (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax_uid,
-                              digest, size_bytes, header, association_id, arrived_at)
-        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
-               value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9
-        from json_each($1)
-        where true
-        on conflict (sop_instance_uid) do nothing
-        returning sop_instance_uid",
     instances_named: "
         select sop_instance_uid, study_uid, series_uid, digest
         from instance
@@ -70,10 +62,6 @@ pub(super) static DIALECT: Dialect = Dialect {
         from quarantined
         where reason in ('twin', 'misplaced') and (study_uid is null or study_uid = $2)
           and sop_instance_uid in (select value from json_each($1))",
-    insert_audit: "
-        insert into audit (seq, at, actor, action, subject, request_id, detail, mac)
-        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
-        from json_each($1)",
     insert_predictions: "
         insert into prediction (call_id, at, model_id, model_version, model_digest, model_name, patient_id,
                                 doctor, actor, request_id, row_number, input, label, answer)

@@ -1,7 +1,10 @@
 //! A statement: SQL that was written by hand, and the values for its `$1`, `$2`, …
 
+use std::borrow::Cow;
+
 use imaging::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid, Uid};
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
@@ -17,16 +20,21 @@ pub(crate) enum Arg {
 }
 
 pub(crate) struct Statement {
-    text: &'static str,
+    text: Cow<'static, str>,
     args: Vec<Arg>,
 }
 
 /// Begins a statement. Taking `&'static str` keeps built strings out.
 pub(crate) fn sql(text: &'static str) -> Statement {
-    Statement { text, args: Vec::new() }
+    Statement { text: Cow::Borrowed(text), args: Vec::new() }
 }
 
 impl Statement {
+    /// One that was built, of nothing but texts that were written by hand.
+    pub(super) fn built(text: String, args: Vec<Arg>) -> Self {
+        Self { text: Cow::Owned(text), args }
+    }
+
     pub(crate) fn bind(mut self, value: impl Into<Arg>) -> Self {
         self.args.push(value.into());
         self
@@ -39,14 +47,14 @@ impl Statement {
     }
 
     pub(super) fn for_sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
-        self.args.into_iter().fold(sqlx::query(self.text), |query, arg| match arg {
+        self.args.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, arg| match arg {
             Arg::Int(value) => query.bind(value),
             Arg::Text(value) => query.bind(value),
         })
     }
 
     pub(super) fn for_postgres(self) -> Query<'static, Postgres, PgArguments> {
-        self.args.into_iter().fold(sqlx::query(self.text), |query, arg| match arg {
+        self.args.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, arg| match arg {
             Arg::Int(value) => query.bind(value),
             Arg::Text(value) => query.bind(value),
         })
