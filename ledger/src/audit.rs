@@ -246,10 +246,8 @@ pub(crate) async fn append_all<'a>(
     Ok(seq)
 }
 
-const INTO_AUDIT: Insert<8> = Insert {
-    into: "insert into audit (seq, at, actor, action, subject, request_id, detail, mac)",
-    then: "",
-};
+const INTO_AUDIT: Insert<8> =
+    Insert { into: "insert into audit (seq, at, actor, action, subject, request_id, detail, mac)", then: "" };
 
 fn columns(seq: i64, row: &NewAudit, mac: &str) -> Result<[Arg; 8], Error> {
     let detail = serde_json::to_string(&row.detail).map_err(Error::Json)?;

@@ -1,7 +1,7 @@
 //! Adds many rows in few statements.
 //!
-//! A statement names a value for each column of each row. Rows as one JSON text were a third of what the ledger cost a
-//! slice: SQLite reads the text into a form of its own, and writes each header out of that again.
+//! A statement names a value for each column of each row. Rows as one JSON text cost more: SQLite reads the text into a
+//! form of its own, and writes each header out of that again.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,8 @@ impl<const COLUMNS: usize> Insert<COLUMNS> {
                 text.push_str(if column == 0 { "" } else { ", " });
                 // SQLite looks for the name of each value that has one among all of them.
                 if dialect.values_have_numbers {
-                    write!(text, "${}", row * COLUMNS + column + 1).expect("a String takes all that is written");
+                    write!(text, "${}", row * COLUMNS + column + 1)
+                        .expect("a String takes all that is written");
                 } else {
                     text.push('?');
                 }
