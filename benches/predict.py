@@ -6,8 +6,9 @@ in the journal of calls, before it answers; `unflushed` is the same with `durabi
 route that reads the same JSON and answers a fixed text: what HTTP alone costs, without authentication, audit or a disk.
 The bar against it is held with everything of ours switched on; nothing of it can be switched off, so that `unflushed`
 beside the ceiling is printed as the nearest to "without audit". What the disk alone takes is printed too: the time of one
-page of 4 KiB, written durably into blocks that are there, again and again while the ceiling is under the same load. An
-answer that waits for the disk has at least that. Before any load, the answers of ours, flask and fastapi
+page of 4 KiB, written durably into blocks that are there, again and again while the ceiling is under the same load. All
+connections wait for a page that takes long: with eight of them, what happens to one page in a thousand happens to one
+answer in a hundred. Before any load, the answers of ours, flask and fastapi
 are compared with scikit-learn's, bit for bit.
 """
 
@@ -136,8 +137,8 @@ class Disk(threading.Thread):
         self.stopped.set()
         self.join()
         os.close(self.file)
-        cuts = statistics.quantiles(self.times, n=100)
-        return {"p50": cuts[49] * 1000, "p99": cuts[98] * 1000}
+        cuts = statistics.quantiles(self.times, n=1000)
+        return {"p50": cuts[499] * 1000, "p99": cuts[989] * 1000, "p99.9": cuts[998] * 1000}
 
 
 def named(table):
@@ -200,9 +201,8 @@ def report(cells, disk):
         print(f"  {words}, {what} of {other}: {ratio:7.2f} ×  (bar {sign} {bar}) {'met' if good else 'NOT MET'}")
     ratios = [ours["rate"] / echo["rate"] for ours, echo in zip(cells[1, 8]["unflushed"], cells[1, 8]["ceiling"])]
     print(f"  1 row, 8 connections, unflushed, rate of ceiling: {statistics.median(ratios):7.2f} ×  (no bar)")
-    p50, p99 = (statistics.median(one[what] for one in disk) for what in ("p50", "p99"))
-    theirs = statistics.median(run["p99"] for run in cells[1, 8]["fastapi"])
-    print(f"  a durable page beside the ceiling's load: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {p99 / theirs:.2f} × fastapi's")
+    taken = ", ".join(f"{what} {statistics.median(one[what] for one in disk):.1f} ms" for what in disk[0])
+    print(f"  a durable page beside the ceiling's load: {taken}")
     return met
 
 
