@@ -138,3 +138,21 @@ async fn only_listed_origins_may_call_from_a_browser() {
     let other = app.get("/v1/me").header("origin", "https://evil.example").send().await;
     assert_eq!(other.header("access-control-allow-origin"), "");
 }
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_meets_the_same_gate() {
+    let mut http = roomy();
+    http.cors_origins = vec!["https://viewer.example".parse().unwrap()];
+    let app = TestApp::with(http).await;
+    let key = app.key(Role::Technician).await;
+    let ask = |address: &str| app.get(address).header("origin", "https://viewer.example");
+
+    let stranger = ask("/v1/results?modle=x").send().await;
+    stranger.is_problem(401, "unauthenticated");
+    assert_eq!(stranger.header("access-control-allow-origin"), "https://viewer.example");
+    assert!(!stranger.header("x-request-id").is_empty());
+
+    ask("/v1/results").bearer(&key).send().await.is(200);
+    ask("/v1/results?modle=x").bearer(&key).send().await.is_problem(400, "invalid_parameter");
+    ask("/v1/users").bearer(&key).send().await.is_problem(403, "forbidden");
+}

@@ -21,6 +21,21 @@ on_both! {
         assert_eq!((instances[0].digest.as_str(), instances[0].size_bytes), ("digest-1", 132_000));
     }
 
+    async fn a_batch_of_more_rows_than_a_statement_takes_is_recorded_row_for_row(db: TestDb) {
+        let association = open_association(&db.ledger).await;
+        // 128, 128, 32, 8, 2 and 1.
+        let batch: Vec<_> = (1..=299).map(|slice| instance(association, 1, 1, slice)).collect();
+
+        let recorded = db.ledger.record_instances(&batch).await.expect("recorded");
+
+        assert_eq!(recorded, vec![Recorded::New; 299]);
+        for new in &batch {
+            let row = db.ledger.instance(&new.header.sop_instance).await.expect("an answer").expect("an instance");
+            assert_eq!((row.header, row.digest), (new.header.clone(), new.digest.clone()));
+        }
+        assert_eq!(db.ledger.record_instances(&batch).await.expect("recorded"), vec![Recorded::Same; 299]);
+    }
+
     async fn the_same_instance_again_changes_nothing(db: TestDb) {
         let association = receive_study(&db.ledger, 1).await;
         let before = db.ledger.study(&study(1)).await.expect("an answer").expect("a study");
